@@ -1,0 +1,267 @@
+"""How fast episodes are played and learned from, beside how fast the simulator alone could go.
+
+    python benchmarks/throughput.py [--quick] [--json] [--plot FILE.png]
+
+All is measured in one run, in turns, several times; what is shown are medians. The environment alone, driven by random
+actions or by those that the trained policy took, is the limit; sampling adds the policy and the way of the episodes to
+the learner; training adds the learner. On a machine with other work to do, read the ratios and not the speeds.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing as mp
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hw4 import answers
+from hw4.env import make_env
+from hw4.experiments import CHECKPOINT_FILE_FINAL, load_policy, train_aac, train_pg
+from hw4.loader import OnPolicyLoader, episode_seed, one_blas_thread
+from hw4.rl_pg import PolicyAgent
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINT = ROOT / "checkpoints" / CHECKPOINT_FILE_FINAL
+PUBLISHED = {
+    "batch_size": 32,
+    "gamma": 0.995,
+    "beta": 0.7,
+    "learn_rate": 0.001,
+    "eps": 1e-8,
+    "hidden_layers": [512, 256],
+}
+PUBLISHED_STEPS_PER_SECOND = 5900  # of the published code, on the same kind of machine: two cores, two workers
+WORKERS = (0, 1, 2)
+SEED = 7
+
+
+# --- what is measured; each gives steps per second
+
+
+def env_only(processes: int, actions: list[list[int]]) -> float:
+    """The environment alone: episodes with known actions, replayed in each of some processes; seeds as recorded."""
+    context = mp.get_context("fork")
+    start, finished = context.Barrier(processes + 1), context.Barrier(processes + 1)
+    players = [context.Process(target=_replay, args=(actions, start, finished)) for _ in range(processes)]
+    for player in players:
+        player.start()
+    start.wait()
+    began = time.perf_counter()
+    finished.wait()
+    seconds = time.perf_counter() - began
+    for player in players:
+        player.join()
+    return processes * sum(map(len, actions)) / seconds
+
+
+def _replay(actions: list[list[int]], start: Any, finished: Any) -> None:
+    env = make_env()
+    start.wait()
+    for number, episode in enumerate(actions):
+        env.reset(seed=episode_seed(SEED, number))
+        for action in episode:
+            env.step(action)
+    finished.wait()
+
+
+def random_actions(episodes: int) -> list[list[int]]:
+    """The actions of episodes played at random."""
+    env, random, played = make_env(), np.random.default_rng(SEED), []
+    for number in range(episodes):
+        env.reset(seed=episode_seed(SEED, number))
+        played.append([])
+        is_done = False
+        while not is_done:
+            played[-1].append(int(random.integers(4)))
+            _, _, terminated, truncated, _ = env.step(played[-1][-1])
+            is_done = terminated or truncated
+    return played
+
+
+def policy_actions(policy: tuple[type[PolicyAgent], torch.nn.Module], episodes: int) -> list[list[int]]:
+    """The actions of episodes that a policy plays."""
+    agent_type, p_net = policy
+    agent = agent_type(make_env(), p_net)
+    with one_blas_thread():
+        return [agent.play_episode(episode_seed(SEED, n)).actions.tolist() for n in range(episodes)]
+
+
+def sampling(policy: tuple[type[PolicyAgent], torch.nn.Module], num_workers: int, batches: int) -> float:
+    """Batches of 32 episodes from the loader, with nobody learning; after a first one, in which workers start."""
+    agent_type, p_net = policy
+    p_net.share_memory()
+    with OnPolicyLoader(lambda: agent_type(make_env(), p_net), 32, 0.99, seed=SEED, num_workers=num_workers) as loader:
+        stream = iter(loader)
+        next(stream)
+        began = time.perf_counter()
+        steps = sum(len(next(stream)) for _ in range(batches))
+        return steps / (time.perf_counter() - began)
+
+
+def training(setting: str, num_workers: int, episodes: int) -> dict[str, float]:
+    """A whole training run, from making the network to the last update."""
+    first_batch: list[float] = []
+
+    def post_batch_fn(*_: Any, final: bool) -> None:
+        if not first_batch:
+            first_batch.append(time.perf_counter() - began)
+
+    kwargs = {"seed": SEED, "num_workers": num_workers, "max_episodes": episodes, "post_batch_fn": post_batch_fn}
+    with peak_memory() as memory:
+        began = time.perf_counter()
+        if setting == "shipped":
+            data = train_aac(hp=answers.part1_aac_hyperparams(), **kwargs)
+        else:
+            data = train_pg(baseline=True, entropy=True, hp=PUBLISHED, **kwargs)
+        seconds = time.perf_counter() - began
+    return {
+        "steps_per_second": data["step_num"][-1] / seconds,
+        "episodes_per_second": data["episode_num"][-1] / seconds,
+        "first_batch_seconds": first_batch[0],
+        "peak_megabytes": memory[0],
+    }
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """The highest memory of this process and its children together, in MB; what they share is counted once (PSS)."""
+    peak, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.2):
+            peak[0] = max(peak[0], proportional_set_size())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        watcher.join()
+        peak[0] = max(peak[0], proportional_set_size())
+
+
+def proportional_set_size() -> float:
+    """Memory of this process and its children in MB, as Linux's smaps_rollup tells it; nan elsewhere."""
+    total, found = 0, False
+    for pid in (os.getpid(), *(child.pid for child in mp.active_children())):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total, found = total + int(line.split()[1]), True
+    return total / 1024 if found else float("nan")
+
+
+# --- the run, and how it is shown
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """Everything, in turns; lists of what each repetition gave, by name."""
+    policy = load_policy(CHECKPOINT)
+    scale = 1 if quick else 3
+    by_chance, by_policy = random_actions(100 * scale), policy_actions(policy, 40 * scale)
+    tasks: dict[str, Callable[[], Any]] = {
+        "env_only 1": lambda: env_only(1, by_chance),
+        "env_only 2": lambda: env_only(2, by_chance),
+        "env_only policy_2": lambda: env_only(2, by_policy),
+        **{f"sampling {n}": lambda n=n: sampling(policy, n, 1 * scale) for n in WORKERS},
+        **{f"training shipped {n}": lambda n=n: training("shipped", n, 200 * scale) for n in (0, 2)},
+        **{f"training published {n}": lambda n=n: training("published", n, 160 if quick else 640) for n in (0, 2)},
+    }
+    taken: dict[str, list] = {name: [] for name in tasks}
+    repetitions = 2 if quick else 5
+    with tqdm(total=repetitions * len(tasks), desc="measuring", dynamic_ncols=True) as progress:
+        for _ in range(repetitions):
+            for name, task in tasks.items():
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                    taken[name].append(task())
+                progress.update()
+    return taken
+
+
+def speeds(taken: dict[str, list]) -> dict[str, Any]:
+    """Median steps per second, nested by what was measured."""
+    nested: dict[str, Any] = {}
+    for name, values in taken.items():
+        *path, last = name.split()
+        place = nested
+        for key in path:
+            place = place.setdefault(key, {})
+        place[last] = round(median(values, "steps_per_second"), 1)
+    return nested
+
+
+def median(values: list, key: str) -> float:
+    """The median of what the repetitions gave, or of one of the figures that each of them gave."""
+    return statistics.median(value[key] if isinstance(value, dict) else value for value in values)
+
+
+def print_table(taken: dict[str, list]) -> None:
+    """The medians and spreads, with their ratios to the limit, the goals' ratios, and what training tells besides."""
+    steps = {name: median(values, "steps_per_second") for name, values in taken.items()}
+    print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} processors")
+    print(f"{'':24} {'steps/s':>9} {'lowest':>9} {'highest':>9} {'/ env_only 2':>13}")
+    for name, values in taken.items():
+        each = [value["steps_per_second"] if isinstance(value, dict) else value for value in values]
+        ratio = steps[name] / steps["env_only 2"]
+        print(f"{name:24} {steps[name]:9.0f} {min(each):9.0f} {max(each):9.0f} {ratio:13.2f}")
+    print()
+    for what, ratio in {
+        "sampling, 2 workers / env_only policy_2": steps["sampling 2"] / steps["env_only policy_2"],
+        "training shipped, 2 workers / env_only 2": steps["training shipped 2"] / steps["env_only 2"],
+        "training shipped, 2 workers / 0 workers": steps["training shipped 2"] / steps["training shipped 0"],
+        "training published, 2 workers / 5,900": steps["training published 2"] / PUBLISHED_STEPS_PER_SECOND,
+    }.items():
+        print(f"{what:44} {ratio:6.2f}")
+    print()
+    print(f"{'':24} {'episodes/s':>11} {'first batch':>12} {'peak memory':>12}")
+    for name, values in taken.items():
+        if name.startswith("training"):
+            figures = [median(values, key) for key in ("episodes_per_second", "first_batch_seconds", "peak_megabytes")]
+            print(f"{name:24} {figures[0]:11.1f} {figures[1]:10.2f} s {figures[2]:9.0f} MB")
+
+
+def plot(taken: dict[str, list], file: Path) -> None:
+    """Bars of the medians, with each repetition as a dot."""
+    import matplotlib.pyplot as plt  # only drawing needs it
+
+    fig, ax = plt.subplots(figsize=(9, 5), layout="constrained")
+    colours = {"env_only": "#999999", "sampling": "#56B4E9", "training": "#D55E00"}
+    for y, (name, values) in enumerate(reversed(taken.items())):
+        each = [value["steps_per_second"] if isinstance(value, dict) else value for value in values]
+        ax.barh(y, statistics.median(each), color=colours[name.split()[0]])
+        ax.plot(each, [y] * len(each), "k.", markersize=4)
+    ax.set_yticks(range(len(taken)), [name.replace("_", " ") for name in reversed(taken)])
+    ax.set_xlabel("environment steps per second (bar: median; dots: repetitions)")
+    ax.set_title("Playing and learning beside the simulator alone")
+    fig.savefig(file, dpi=120)
+
+
+def main() -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions: under 50 seconds")
+    parser.add_argument("--json", action="store_true", help="print the median speeds as JSON, in place of the table")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the speeds too")
+    args = parser.parse_args()
+    taken = measure(args.quick)
+    if args.json:
+        print(json.dumps(speeds(taken)))
+    else:
+        print_table(taken)
+    if args.plot:
+        plot(taken, args.plot)
+
+
+if __name__ == "__main__":
+    main()

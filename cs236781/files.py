@@ -1,0 +1,57 @@
+"""Files written whole or not at all: under a temporary name beside their place, then moved in."""
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+
+def check_folder_writable(folder: str | Path) -> None:
+    """Raise OSError with one clear message unless new files can be made in folder.
+
+    Called before long work whose result goes there. A file is really made (and removed): permission bits alone
+    say little on network and read-only file systems.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"the folder {folder} does not exist: create it, or choose another")
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file, and a folder is needed here: choose another")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(f"cannot write in the folder {folder} ({error.strerror}): choose another") from error
+
+
+def check_file_writable(path: str | Path) -> None:
+    """Raise OSError with one clear message unless a file can be put at path."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, and a file is needed here: name a file in it")
+    check_folder_writable(path.resolve().parent)
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Put data at path in one step. What was there stays until the new file is complete, and keeps its mode."""
+    path = Path(path).resolve()  # a link keeps pointing where it does
+    check_file_writable(path)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _new_file_mode()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:  # Ctrl-C too must leave no half-written file
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _new_file_mode() -> int:
+    """Permissions of a file created the ordinary way; the umask can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

@@ -1,0 +1,438 @@
+"""Notebooks without a browser: run them, clear them, export them as one page; and a video inside them.
+
+    run_notebook("Part1_DeepRL.ipynb")                        executed in place
+    clear_notebook("Part1_DeepRL.ipynb")                      outputs stripped
+    export_html(["Part1_DeepRL.ipynb"], "part1.html")         one page that needs no network
+    show_video_in_notebook("landing.mp4", width=400)          a player, the video inside it
+
+A notebook is replaced only by a finished one: when a cell fails, or Ctrl-C comes, the file stays as it was.
+"""
+
+import base64
+import json
+import logging
+import mimetypes
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import nbformat
+from bs4 import BeautifulSoup, Tag
+from IPython.display import HTML
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from math_core import LatexError, LatexToMathML
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from cs236781.files import check_folder_writable, write_whole
+
+_log = logging.getLogger(__name__)
+
+
+class NotebookError(RuntimeError):
+    """A notebook that cannot be read, or whose cell failed; its one-line message says which, where and why."""
+
+
+# --- running and clearing
+
+
+class _ThisInterpreter(KernelSpecManager):
+    """Every notebook's kernel is the running Python, whatever kernels are installed on the machine."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        command += ["--log-level=ERROR"]  # its advice on TCP without encryption is for kernels of other machines
+        return KernelSpec(argv=command, display_name="Python 3", language="python")
+
+
+def run_notebook(
+    path: str | Path,
+    *,
+    out: str | Path | None = None,
+    working_dir: str | Path | None = None,
+    allow_errors: bool = False,
+    timeout: float | None = None,
+    progress: bool = True,
+) -> Path:
+    """Execute a notebook's cells in order and save it with their outputs; returns where it was saved.
+
+    :param path: the notebook.
+    :param out: where the executed notebook goes; in place by default.
+    :param working_dir: the folder its cells run in; the notebook's own by default.
+    :param allow_errors: go on after a cell that fails, and save its error among the outputs.
+    :param timeout: seconds a single cell may take; no limit by default.
+    :param progress: show a progress bar over the cells.
+    :raises OSError: the notebook is missing, or there is no writing where it should go (said before anything runs).
+    :raises NotebookError: the file is no notebook, or a cell failed, ran out of time or killed its kernel.
+    """
+    path = Path(path).resolve()
+    out = path if out is None else Path(out).resolve()
+    working_dir = path.parent if working_dir is None else Path(working_dir).resolve()
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout is a number of seconds above 0, not {timeout}")
+    if not working_dir.is_dir():
+        raise NotADirectoryError(f"the working folder {working_dir} does not exist: create it, or choose another")
+    notebook = _read(path)
+    check_folder_writable(out.parent)
+
+    _execute(notebook, path, working_dir, allow_errors=allow_errors, timeout=timeout, progress=progress)
+    for cell in _code_cells(notebook):
+        cell.metadata.pop("execution", None)  # the times of an earlier run
+        _keep_last_state(cell)
+    _write(notebook, out)
+    return out
+
+
+def _execute(
+    notebook: NotebookNode,
+    path: Path,
+    working_dir: Path,
+    *,
+    allow_errors: bool,
+    timeout: float | None,
+    progress: bool,
+) -> None:
+    """Run all cells in a fresh kernel; the kernel and the processes it started are gone afterwards."""
+    environment = dict(os.environ)
+    environment.pop("MPLBACKEND", None)  # set, it would keep plots from being shown in the notebook
+    if working_dir != path.parent:  # a notebook still finds the modules beside it
+        search_path = [str(path.parent), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path))
+
+    process_group: list[int] = []
+    current: list[int] = [0]  # the index of the cell being run
+    bar = tqdm(total=len(_code_cells(notebook)), desc=path.name, unit="cell", disable=not progress)
+
+    def note_start(notebook: NotebookNode) -> None:
+        group = getattr(manager.provisioner, "pgid", None)  # Windows has no process groups
+        if group:
+            process_group.append(group)
+
+    def note_cell(cell: NotebookNode, cell_index: int) -> None:
+        current[0] = cell_index
+
+    def note_cell_done(cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
+        bar.update()
+
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisInterpreter())
+    client = NotebookClient(
+        notebook,
+        allow_errors=allow_errors,
+        timeout=timeout,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(working_dir)}},
+        on_notebook_start=note_start,
+        on_cell_execute=note_cell,
+        on_cell_executed=note_cell_done,
+    )
+    client.log.setLevel(logging.CRITICAL)  # what it logs, the exceptions below say
+    client.km = manager
+
+    def kill_processes() -> None:
+        for group in process_group:
+            with suppress(ProcessLookupError, PermissionError):  # gone already
+                os.killpg(group, signal.SIGKILL)
+
+    # In a thread of its own: in the main thread nbclient would take Ctrl-C for itself and swallow it.
+    with bar, ThreadPoolExecutor(1) as executor:
+        run = executor.submit(client.execute, env=environment)
+        try:
+            run.result()
+        except KeyboardInterrupt:
+            while not run.done():  # a kernel just starting is killed as soon as it is there
+                kill_processes()
+                time.sleep(0.05)
+            raise
+        except CellExecutionError as error:
+            raise _cell_error(path, notebook, current[0], f"{error.ename}: {error.evalue}") from None
+        except CellTimeoutError:
+            problem = f"no end after {timeout:g} seconds, the time a cell may take"
+            raise _cell_error(path, notebook, current[0], problem) from None
+        except DeadKernelError:
+            raise _cell_error(path, notebook, current[0], "its process died (out of memory?)") from None
+        finally:
+            kill_processes()
+
+
+def _cell_error(path: Path, notebook: NotebookNode, index: int, problem: str) -> NotebookError:
+    """One line that names the notebook, the cell, its source's first lines and the problem."""
+    count = len([cell for cell in _code_cells(notebook, stop=index + 1) if cell.source.strip()])
+    lines = [line.strip() for line in notebook.cells[index].source.splitlines() if line.strip()]
+    source = " | ".join(lines[:3]) + (" | ..." if len(lines) > 3 else "")
+    problem = " ".join(problem.split())
+    return NotebookError(f"{path.name}: cell {index + 1} (In [{count}]) failed: {problem}; its source: {source}")
+
+
+def _keep_last_state(cell: NotebookNode) -> None:
+    """Of text drawn over itself (progress bars) keep what stands at the end; outputs left empty by this go."""
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            text = output.text.replace("\x1b[A", "")  # the cursor's way up to another bar
+            output.text = re.sub(r"[^\n]*\r(?!\n)", "", text)
+    cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text.strip()]
+
+
+def clear_notebook(path: str | Path) -> None:
+    """Strip a notebook, in place, of outputs, execution counts and what else running it left.
+
+    :raises OSError: the notebook is missing, or cannot be written.
+    :raises NotebookError: the file is no notebook.
+    """
+    path = Path(path)
+    notebook = _read(path)
+    notebook.metadata.pop("widgets", None)
+    for cell in _code_cells(notebook):
+        cell.outputs = []
+        cell.execution_count = None
+        for key in ("execution", "collapsed", "scrolled"):
+            cell.metadata.pop(key, None)
+    _write(notebook, path)
+
+
+def _code_cells(notebook: NotebookNode, stop: int | None = None) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells[:stop] if cell.cell_type == "code"]
+
+
+def _read(path: Path) -> NotebookNode:
+    """The notebook at path, in the current format; cells without an id get one that depends on their place only."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no notebook {path}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content["nbformat"], content["nbformat_minor"]) >= (4, 5):
+            for index, cell in enumerate(content["cells"], start=1):
+                cell.setdefault("id", f"cell-{index}")  # nbformat would draw one at random
+        notebook = nbformat.reads(json.dumps(content), as_version=4)
+        nbformat.validate(notebook)
+    except OSError:
+        raise
+    except Exception as error:  # what other files raise has no class in common: ValueError, KeyError, TypeError...
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise NotebookError(f"{path} is not a Jupyter notebook ({reason[:200]})") from error
+    return notebook
+
+
+def _write(notebook: NotebookNode, path: Path) -> None:
+    text = nbformat.writes(notebook)
+    write_whole(path, (text if text.endswith("\n") else text + "\n").encode())
+
+
+# --- exporting
+
+
+# nbconvert's page, less all that it loads from elsewhere. The policy makes the browser hold to that whatever the
+# notebook's outputs contain, and keeps scripts in them from running on the machine of who opens the page.
+_PAGE = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; font-src data:">
+<link rel="icon" href="data:,">
+{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_css -%}
+<style>
+main { max-width: 62rem; margin: 0 auto; padding: 1rem; box-sizing: border-box; }
+main img, main video { max-width: 100%; height: auto; }
+.jp-RenderedHTMLCommon { overflow-wrap: break-word; }
+.jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
+.formula { display: block; overflow-x: auto; overflow-y: hidden; padding: 0.3rem 0; }
+.jp-InputArea-editor, .jp-OutputArea-output { overflow-x: auto; }
+math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }
+@media (max-width: 40rem) {
+  main { padding: 0.25rem; }
+  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
+}
+</style>
+{%- endblock -%}
+"""
+
+# What a page without scripts can show, best first; of a widget or a script its plain text is shown.
+_SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+
+# Commands that MathJax knows and the converter does not, in its words.
+_MACROS = {"pmb": r"\boldsymbol{#1}", "mathds": r"\mathbb{#1}", "substack": r"\begin{matrix}#1\end{matrix}"}
+
+
+class _MathRenderer(IPythonRenderer):
+    """Markdown to HTML with every formula as MathML, which browsers typeset by themselves."""
+
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, block=False)
+
+    def block_math(self, body: str) -> str:
+        return _mathml(body, block=True)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
+
+
+class _PageExporter(HTMLExporter):
+    """Exports a notebook as the page above, formulas converted."""
+
+    def __init__(self) -> None:
+        super().__init__(raw_template=_PAGE, exclude_anchor_links=True)
+        self.config.NbConvertBase.display_data_priority = _SHOWN
+
+    @pass_context
+    def markdown2html(self, context: Context, source: str) -> str:
+        attachments = context.get("cell", {}).get("attachments", {})
+        renderer = _MathRenderer(escape=False, attachments=attachments, exclude_anchor_links=True)
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def export_html(
+    paths: Iterable[str | Path], out: str | Path, *, title: str | None = None, base: str | Path | None = None
+) -> Path:
+    """Merge notebooks, in the order given, into one HTML page that shows everything with the network off.
+
+    Formulas become MathML; plots, videos and files that the notebooks refer to are put inside. What the page would
+    have to fetch from elsewhere is left out, and a formula that cannot be converted stays as its source; a logged
+    warning names each.
+
+    :param paths: the notebooks.
+    :param out: the page to write.
+    :param title: the page's title; the first notebook's name by default.
+    :param base: the folder that relative references start from; the first notebook's by default.
+    :raises ValueError: no notebook was given.
+    :raises OSError: a notebook is missing, or out cannot be written.
+    :raises NotebookError: a file is no notebook.
+    """
+    notebooks = [Path(path) for path in paths]
+    if not notebooks:
+        raise ValueError("no notebook to export: give at least one")
+    resources = {"metadata": {"name": title or notebooks[0].stem}}
+    page, _ = _PageExporter().from_notebook_node(_merged(notebooks), resources)
+    page = _self_contained(page, Path(base) if base is not None else notebooks[0].parent)
+    write_whole(out, page.encode())
+    return Path(out)
+
+
+def _merged(paths: list[Path]) -> NotebookNode:
+    """One notebook with the cells of all, their ids made unique and LaTeX outputs turned to Markdown."""
+    notebooks = [_read(path) for path in paths]
+    merged = nbformat.v4.new_notebook(metadata=notebooks[0].metadata)
+    merged.metadata.pop("widgets", None)
+    merged.metadata.pop("title", None)
+    for number, notebook in enumerate(notebooks, start=1):
+        for index, cell in enumerate(notebook.cells, start=1):
+            cell.id = f"part{number}-{index}"
+            for output in cell.get("outputs", []):
+                if "text/latex" in output.get("data", {}):  # the same formulas between the same dollars
+                    output.data.setdefault("text/markdown", output.data["text/latex"])
+            merged.cells.append(cell)
+    return merged
+
+
+_converter = LatexToMathML(macros=_MACROS, fancy_error=False, annotation=False)
+
+
+def _mathml(latex: str, *, block: bool) -> str:
+    """A formula as MathML; as its source, with a warning, where it cannot be converted."""
+    try:
+        formula = _converter.convert_with_local_state(_plain_latex(latex), displaystyle=block)
+    except LatexError as error:
+        _log.warning("the formula %s stays as its source: %s", " ".join(latex.split()), error)
+        formula = f"<code>{escape(latex.strip())}</code>"
+    return f'<span class="formula">{formula}</span>' if block else formula
+
+
+def _plain_latex(latex: str) -> str:
+    """LaTeX that means the same and that the converter knows.
+
+    Environments are unnumbered, as JupyterLab shows them, unless a tag was given by hand.
+    """
+    latex = re.sub(r"(\\(?:begin|end)\{)split\}", r"\1aligned}", latex)
+    if r"\tag" not in latex:
+        latex = re.sub(r"(\\(?:begin|end)\{(?:align|equation|gather|multline))\}", r"\1*}", latex)
+    elif r"\begin{" not in latex:
+        latex = rf"\begin{{equation}}{latex}\end{{equation}}"
+
+    def formula_out_of_text(text: re.Match[str]) -> str:
+        return re.sub(r"\$([^$]*)\$", r"}\1\\text{", text[0])
+
+    return re.sub(r"\\text\{[^{}]*\}", formula_out_of_text, latex)
+
+
+def _self_contained(page: str, base: Path) -> str:
+    """The page with the local files it refers to put inside, and references to elsewhere removed."""
+    soup = BeautifulSoup(page, "html.parser")
+    for tag in soup.find_all(["script", "iframe", "object", "embed"]):
+        tag.decompose()
+    for tag in soup.find_all("link"):
+        if not str(tag.get("href", "")).startswith("data:"):
+            tag.decompose()
+    for tag in soup.find_all(["img", "video", "audio", "source"]):
+        for attribute in ("src", "poster"):
+            if attribute in tag.attrs and not str(tag[attribute]).startswith("data:"):
+                _embed(tag, attribute, base)
+        tag.attrs.pop("srcset", None)
+    return str(soup)
+
+
+def _embed(tag: Tag, attribute: str, base: Path) -> None:
+    """Put the file that a tag's attribute names inside the page; take the attribute away where that cannot be."""
+    reference = str(tag[attribute])
+    address = urlparse(reference)
+    file = (base / unquote(address.path)).resolve()
+    inside = file.is_relative_to(base.resolve()) and file.is_file()
+    if address.scheme or address.netloc or not inside:
+        _log.warning("not in the page, since it is no file in the notebook's folder: %s", reference)
+        del tag[attribute]
+        return
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    tag[attribute] = _data_url(kind, file.read_bytes())
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+# --- videos
+
+
+def show_video_in_notebook(video_path: str | Path, width: int = 500, *, autoplay: bool = True) -> HTML:
+    """A player for a notebook, with the video itself inside, so that it plays wherever the notebook is opened.
+
+    :param video_path: an mp4 or WebM file.
+    :param width: of the player, in pixels; on a narrower screen it shrinks.
+    :param autoplay: start by itself.
+    :raises FileNotFoundError: there is no such file.
+    :raises ValueError: it is empty or no mp4 or WebM video, or width is not a positive integer.
+    """
+    path = Path(video_path)
+    if isinstance(width, bool) or not isinstance(width, int) or width <= 0:
+        raise ValueError(f"width is a positive number of pixels, not {width!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no video {path}: record one first")
+    data = path.read_bytes()
+    if not data:
+        raise ValueError(f"the video {path} is empty: its recording was not finished; record it again")
+    if data[4:8] == b"ftyp":
+        kind = "video/mp4"
+    elif data[:4] == b"\x1a\x45\xdf\xa3":
+        kind = "video/webm"
+    else:
+        raise ValueError(f"{path} is neither an mp4 nor a WebM video: record it as one of these")
+    flags = "controls loop muted playsinline" + (" autoplay" if autoplay else "")
+    style = "max-width: 100%; height: auto"
+    return HTML(f'<video {flags} width="{width}" style="{style}" src="{_data_url(kind, data)}"></video>')

@@ -1,0 +1,196 @@
+"""The archive a student hands in: the notebooks, run and exported, with the code and the results.
+
+    prepare_submission(["123456789", "987654321"], out_dir=".")        -> hw4-123456789_987654321.zip
+
+The same files give the same bytes. Nothing is left behind by a submission that fails: the notebooks and an earlier
+archive stay as they were.
+"""
+
+import io
+import re
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import nbformat
+
+from cs236781.files import check_folder_writable, write_whole
+from cs236781.jupyter_utils import export_html, run_notebook
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+MAX_FILE_BYTES = 50_000_000
+
+# Folders that are no part of what is handed in, at any depth; hidden ones are left out too.
+_LEFT_OUT_FOLDERS = {"__pycache__", "checkpoints", "out", "dist", "build", "venv", "env", "node_modules"}
+_LEFT_OUT_FILES = re.compile(r".*\.(pyc|pyo|tmp|bak)|.*~|hw4-[^/]*\.zip", re.IGNORECASE)
+
+
+def prepare_submission(
+    ids: Sequence[str],
+    *,
+    root: str | Path = PROJECT,
+    out_dir: str | Path = ".",
+    skip_run: bool = False,
+    allow_errors: bool = False,
+    timeout: float | None = None,
+) -> Path:
+    """Run the project's notebooks, export them as one page and pack the archive; returns the archive's path.
+
+    :param ids: one identifier for each student, in the order that the archive's name gives them.
+    :param root: the project; every PartN_*.ipynb in it is run, in the order of N.
+    :param out_dir: the folder the archive goes into.
+    :param skip_run: do not run the notebooks; export the outputs they hold.
+    :param allow_errors: go on after cells that fail, their errors among the outputs.
+    :param timeout: seconds a single cell may take; no limit by default.
+    :raises ValueError, TypeError: an id is no plain identifier, or given twice; a file is larger than 50 MB.
+    :raises OSError: there is no notebook, or no writing in out_dir (said before anything runs).
+    :raises NotebookError: a notebook cannot be read, or a cell failed.
+    """
+    name = _archive_name(ids)
+    root, out_dir = Path(root).resolve(), Path(out_dir)
+    check_folder_writable(out_dir)
+    notebooks = find_notebooks(root)
+    _check_sizes({path.relative_to(root).as_posix(): path.stat().st_size for path in handed_in_files(root)})
+
+    with tempfile.TemporaryDirectory(prefix="hw4-") as scratch:
+        finished = {path: path if skip_run else Path(scratch) / path.name for path in notebooks}
+        for path, result in finished.items():
+            if skip_run:
+                print(f"{path.name}: not run; its outputs are used as they are{_runs_missing(path)}")
+            else:
+                run_notebook(path, out=result, working_dir=root, allow_errors=allow_errors, timeout=timeout)
+        page = export_html(finished.values(), Path(scratch) / f"{name}.html", title=name, base=root)
+
+        # listed again: running the notebooks may have made results
+        contents = {path.relative_to(root).as_posix(): path.read_bytes() for path in handed_in_files(root)}
+        contents |= {path.name: result.read_bytes() for path, result in finished.items()}
+        contents[page.name] = page.read_bytes()
+        _check_sizes({member: len(data) for member, data in contents.items()})
+        executable = {member for member in contents if (root / member).is_file() and _is_executable(root / member)}
+        archive = _zip(name, contents, executable)
+
+        if not skip_run:
+            for path in notebooks:
+                write_whole(path, contents[path.name])
+    target = out_dir / f"{name}.zip"
+    write_whole(target, archive)
+    print(_summary(target, contents, len(archive)))
+    return target
+
+
+def find_notebooks(root: str | Path) -> list[Path]:
+    """The project's PartN_*.ipynb in the order of N; FileNotFoundError where there is none."""
+    numbered = [(re.fullmatch(r"Part(\d+)_.*\.ipynb", path.name), path) for path in Path(root).iterdir()]
+    found = sorted(
+        (int(match[1]), path.name, path)
+        for match, path in numbered
+        if match and path.is_file() and not path.is_symlink()
+    )
+    if not found:
+        raise FileNotFoundError(f"there is no notebook PartN_*.ipynb in {root}")
+    return [path for _, _, path in found]
+
+
+def handed_in_files(root: Path) -> list[Path]:
+    """The files of a project that go into the archive, sorted by name.
+
+    Left out: what is hidden, caches, environments, checkpoints, build products, earlier archives, and links that
+    lead to any of these or outside; a link to a file that does go in is packed as that file's content.
+    """
+    root = root.resolve()
+    return sorted(_walk(root, root), key=lambda path: path.relative_to(root).as_posix())
+
+
+def _walk(folder: Path, root: Path) -> Iterable[Path]:
+    for path in folder.iterdir():
+        if _left_out(path):
+            continue
+        if path.is_symlink():
+            target = path.resolve()
+            inside = target.is_file() and target.is_relative_to(root)
+            if inside and not any(_left_out(root / part) for part in _with_parents(target.relative_to(root))):
+                yield path
+        elif path.is_dir():
+            yield from _walk(path, root)
+        elif path.is_file():  # no sockets, pipes or devices
+            yield path
+
+
+def _with_parents(relative: Path) -> list[Path]:
+    return [relative, *list(relative.parents)[:-1]]
+
+
+def _left_out(path: Path) -> bool:
+    """Whether a file or folder stays out by its own name, or by what it is."""
+    if path.name.startswith("."):
+        return True
+    if path.is_dir():
+        environment = (path / "pyvenv.cfg").exists() or (path / "conda-meta").exists()
+        return environment or path.name in _LEFT_OUT_FOLDERS or path.name.endswith(".egg-info")
+    return _LEFT_OUT_FILES.fullmatch(path.name) is not None
+
+
+def _archive_name(ids: Sequence[str]) -> str:
+    if isinstance(ids, str):
+        raise TypeError(f"ids is a list of identifiers, not the single string {ids!r}: write [{ids!r}]")
+    if not ids:
+        raise ValueError("no id was given: give one for each student")
+    for student in ids:
+        if not isinstance(student, str):
+            raise TypeError(f"an id is a string, not {student!r}")
+        if not re.fullmatch(r"[A-Za-z0-9]+", student):
+            raise ValueError(f"the id {student!r} is not a plain identifier: it may hold letters and digits only")
+    twice = [student for student, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise ValueError(f"the id {twice[0]} was given twice: give each once")
+    return f"hw4-{'_'.join(ids)}"
+
+
+def _check_sizes(sizes: dict[str, int]) -> None:
+    for member, size in sizes.items():
+        if size > MAX_FILE_BYTES:
+            raise ValueError(
+                f"{member} has {size / 1e6:.1f} MB, and a file handed in may have {MAX_FILE_BYTES // 1_000_000}: "
+                "make it smaller, or move it out of the project"
+            )
+
+
+def _is_executable(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o100)
+
+
+def _runs_missing(path: Path) -> str:
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    not_run = [cell for cell in cells if cell.source.strip() and cell.execution_count is None]
+    return f" ({len(not_run)} of its {len(cells)} code cells were never run)" if not_run else ""
+
+
+def _zip(name: str, contents: dict[str, bytes], executable: set[str]) -> bytes:
+    """The archive's bytes, which depend on the names, the contents and who may be executed only."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for member in sorted(contents):
+            info = zipfile.ZipInfo(f"{name}/{member}", date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3  # Unix, on every system, for the mode to be read
+            info.external_attr = (0o100755 if member in executable else 0o100644) << 16
+            archive.writestr(info, contents[member])
+    return buffer.getvalue()
+
+
+def _summary(target: Path, contents: dict[str, bytes], archive_bytes: int) -> str:
+    """What went in, by top-level file or folder, with sizes."""
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for member, data in contents.items():
+        top, slash, _ = member.partition("/")
+        counts[top + slash] += 1
+        sizes[top + slash] += len(data)
+    lines = [f"{target}: {len(contents)} files, {archive_bytes / 1e6:.2f} MB"]
+    for top in sorted(counts):
+        files = f"  ({counts[top]} files)" if top.endswith("/") else ""
+        lines.append(f"  {sizes[top] / 1e6:9.3f} MB  {top}{files}")
+    return "\n".join(lines)

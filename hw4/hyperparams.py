@@ -1,0 +1,85 @@
+"""What hyperparameters there are, what values they take, and how a text such as `learn_rate=0.01` becomes one."""
+
+import ast
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from hw4.rl_pg import ACTIVATIONS
+
+
+class _Kind(NamedTuple):
+    accepts: Callable[[Any], bool]
+    description: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+_COUNT = _Kind(_is_count, "a whole number from 1")
+_WEIGHT = _Kind(lambda value: _is_number(value) and value >= 0, "a number from 0")
+_POSITIVE = _Kind(lambda value: _is_number(value) and value > 0, "a number above 0")
+_DISCOUNT = _Kind(lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
+_LAYERS = _Kind(
+    lambda value: isinstance(value, (list, tuple)) and all(map(_is_count, value)),
+    "a list of whole numbers from 1, such as [128] or [512, 256]",
+)
+_ACTIVATION = _Kind(lambda value: isinstance(value, str) and value in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
+_FLAG = _Kind(lambda value: isinstance(value, bool), "True or False")
+
+REQUIRED = {
+    "batch_size": _COUNT,
+    "gamma": _DISCOUNT,
+    "beta": _WEIGHT,
+    "learn_rate": _POSITIVE,
+    "eps": _POSITIVE,
+    "hidden_layers": _LAYERS,
+}
+OPTIONAL = {
+    "delta": _WEIGHT,
+    "beta_final": _WEIGHT,
+    "learn_rate_final": _WEIGHT,
+    "activation": _ACTIVATION,
+    "orthogonal": _FLAG,
+}
+
+
+def check_hyperparams(hp: Mapping[str, Any], required: Sequence[str] = ()) -> None:
+    """Refuse hyperparameters that are missing, or of a kind that they can't be, with a ValueError.
+
+    Names that this module does not know pass: a network may take hyperparameters of its own.
+
+    :param required: names that must be there beside the ones that every run needs.
+    """
+    missing = [name for name in (*REQUIRED, *required) if name not in hp]
+    if missing:
+        raise ValueError(f"hyperparameters are missing: {', '.join(missing)} (got {', '.join(hp) or 'none'})")
+    for name, kind in {**REQUIRED, **OPTIONAL}.items():
+        if name in hp and not kind.accepts(hp[name]):
+            raise ValueError(f"{name} must be {kind.description}, got {hp[name]!r}")
+
+
+def with_settings(hp: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Hyperparameters with some changed by texts of the form KEY=VALUE, the value as Python writes it.
+
+    :raises ValueError: if a text is not of that form, or its key or value can't be.
+    """
+    changed = dict(hp)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"a setting must be KEY=VALUE, such as learn_rate=0.01, got {setting!r}")
+        known = {**hp, **REQUIRED, **OPTIONAL}
+        if name not in known:
+            raise ValueError(f"there is no hyperparameter {name!r}; there are: {', '.join(known)}")
+        try:
+            changed[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            changed[name] = text  # a word, such as an activation's name
+    check_hyperparams(changed)
+    return changed

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Start JupyterLab from the project's environment, in the project's root; further arguments go to JupyterLab.
+# Without a screen (on a server, under Slurm, inside xvfb-run) it opens no browser and listens on the machine's
+# addresses, so that the printed URL, which holds the access token, can be opened from elsewhere.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+if [[ -x .venv/bin/python ]]; then
+    python=.venv/bin/python
+    # a terminal opened inside JupyterLab then finds the same environment
+    export VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH"
+else
+    python=$(command -v python3 || command -v python) || {
+        echo "jupyter-lab.sh: no Python found: run 'make install', or activate the environment first" >&2
+        exit 2
+    }
+fi
+
+if ! "$python" -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("jupyterlab"))'; then
+    echo "jupyter-lab.sh: $python has no JupyterLab: run 'make install', or activate the environment first" >&2
+    exit 2
+fi
+
+# xvfb-run, whose display nobody sees, is known by the folder it keeps its authority file in.
+options=()
+if [[ -n "${SLURM_JOB_ID:-}" || "${XAUTHORITY:-}" == */xvfb-run.* ||
+    ( "$(uname)" == Linux && -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ) ]]; then
+    # every address: a machine's own name often leads only back to itself; the token guards the door
+    options+=(--no-browser --ip=0.0.0.0)
+fi
+
+# ${options[@]+...}: bash 3.2 (macOS) takes an empty array for an unset variable
+exec "$python" -m jupyterlab ${options[@]+"${options[@]}"} "$@"

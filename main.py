@@ -1,0 +1,376 @@
+#!/usr/bin/env python
+"""The project's command line: `python main.py COMMAND --help` explains each command.
+
+What goes wrong in an expected way (a missing file, a bad value, a cell that fails) ends with one line and exit
+status 2; anything else is a bug, and shows its traceback. Ctrl-C ends with exit status 130.
+"""
+
+import argparse
+import contextlib
+import json
+import linecache
+import math
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from cs236781.files import check_file_writable, check_folder_writable
+
+# The packages that do the work are imported inside the commands: some take seconds to load, and neither --help nor
+# the answer to wrong use should wait for what they do not need.
+
+PROJECT = Path(__file__).resolve().parent
+NOTEBOOK = "Part1_DeepRL.ipynb"
+CONFIG_NAMES = ["vpg", "epg", "bpg", "cpg", "aac"]
+
+
+# --- the commands
+
+
+def run_nb(args: argparse.Namespace) -> None:
+    """Execute notebooks, each in its folder, and save them in place with their outputs."""
+    check_present(args.notebooks)
+
+    from cs236781.jupyter_utils import run_notebook
+
+    for path in args.notebooks:
+        run_notebook(path, allow_errors=args.allow_errors, timeout=args.timeout)
+
+
+def clear_nb(args: argparse.Namespace) -> None:
+    """Strip notebooks, in place, of their outputs and execution counts."""
+    check_present(args.notebooks)
+
+    from cs236781.jupyter_utils import clear_notebook
+
+    for path in args.notebooks:
+        clear_notebook(path)
+
+
+def prepare_submission(args: argparse.Namespace) -> None:
+    """Run every PartN_*.ipynb, export them as one HTML page, and pack hw4-ID_ID.zip to hand in."""
+    from cs236781 import submission
+
+    submission.prepare_submission(
+        args.ids,
+        root=PROJECT,
+        out_dir=args.out_dir,
+        skip_run=args.skip_run,
+        allow_errors=args.allow_errors,
+        timeout=args.timeout,
+    )
+
+
+def run_all(args: argparse.Namespace) -> None:
+    """Train and play the whole assignment into a folder: results, checkpoints, the executed notebook, its page.
+
+    Experiments whose results are in the folder already are not trained again.
+    """
+    out_dir = args.out_dir.resolve()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    check_folder_writable(out_dir)
+
+    from cs236781.jupyter_utils import export_html, run_notebook
+    from hw4.experiments import run_experiments
+
+    results, checkpoints, notebook = out_dir / "results", out_dir / "checkpoints", out_dir / NOTEBOOK
+    run_experiments(results_dir=results, checkpoints_dir=checkpoints, num_workers=args.num_workers)
+    run_notebook(PROJECT / NOTEBOOK, out=notebook, working_dir=out_dir)
+    page = export_html([notebook], notebook.with_suffix(".html"))
+    print("Done. Here are:")
+    for what, where in [("results", results), ("checkpoints", checkpoints), ("notebook", notebook), ("page", page)]:
+        print(f"  {what:<12} {where}")
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train one configuration: vpg, epg (entropy), bpg (baseline), cpg (both) or aac (actor-critic).
+
+    Without --out and --checkpoint nothing is kept but the figures printed at the end. Ctrl-C ends the training early
+    and keeps what was learned.
+    """
+    for file in filter(None, [args.out, args.checkpoint]):
+        check_file_writable(file)
+    if args.resume and args.checkpoint is None:
+        raise ValueError("--resume goes on from a checkpoint: name it with --checkpoint")
+
+    from hw4 import experiments
+
+    data = experiments.train_config(
+        args.config,
+        hp=experiments.parse_settings(args.config, args.settings),
+        seed=args.seed,
+        max_episodes=args.episodes or experiments.MAX_EPISODES,
+        target_reward=args.target_reward,
+        num_workers=args.num_workers,
+        device=args.device,
+        checkpoints_file=args.checkpoint,
+        resume=args.resume,
+    )
+    if args.out:
+        experiments.dump_training_data({args.config: data}, args.out)
+        print(f"results: {args.out}")
+    if data["episode_num"]:
+        figures = f"mean reward {data['mean_reward'][-1]:.2f} at the end, {data['best_mean_reward'][-1]:.2f} at best"
+        print(f"{args.config}: {data['episode_num'][-1]} episodes, {figures}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Play a checkpoint's policy for many episodes, and say how good it is."""
+    with contextlib.redirect_stdout(sys.stderr):  # what libraries print is not the result
+        from hw4 import evaluation
+        from hw4.experiments import load_policy
+
+        policy = load_policy(args.checkpoint)
+        result = evaluation.evaluate(*policy, episodes=args.episodes, seed=args.seed, greedy=args.greedy)
+    if args.json:
+        print(json.dumps(result))
+        return
+    print(
+        f"mean reward {result['mean']:.2f}, standard deviation {result['std']:.2f}, over {result['episodes']} episodes"
+    )
+    print(f"{result['share_at_least_200']:.1%} of the episodes reached 200")
+    print(f"mean length {result['mean_length']:.1f} steps")
+
+
+def record(args: argparse.Namespace) -> None:
+    """Play one episode with a checkpoint's policy, and record it as an mp4 video (or a GIF)."""
+    out = args.out or Path(f"{args.checkpoint.stem}.mp4")
+    if out.suffix not in (".mp4", ".gif"):
+        raise ValueError(f"a recording is an .mp4 or a .gif file, and {out} is neither: change its ending")
+    check_file_writable(out)
+
+    from hw4 import evaluation
+    from hw4.experiments import load_policy
+
+    n_steps, reward = evaluation.record(*load_policy(args.checkpoint), out, seed=args.seed, greedy=args.greedy)
+    print(f"{out}: {n_steps} steps, reward {reward:.2f}")
+
+
+def check_present(notebooks: list[Path]) -> None:
+    """Refuse a missing notebook before any is worked on."""
+    for path in notebooks:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no notebook {path}")
+
+
+# --- their arguments
+
+
+def integer_from(smallest: int) -> Callable[[str], int]:
+    """An argument's type: an integer that is not less than smallest."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = smallest - 1
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {smallest}")
+        return value
+
+    return parse
+
+
+def number(text: str) -> float:
+    """An argument's type: any number but NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def seconds(text: str) -> float:
+    """An argument's type: a duration."""
+    value = number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def add_notebooks(parser: argparse.ArgumentParser) -> None:
+    """Declare the notebooks a command works on."""
+    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NB", help="a notebook file")
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Declare how notebooks are run."""
+    parser.add_argument("--allow-errors", action="store_true", help="go on after a cell that fails, keeping its error")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds a cell may take (default: no limit)")
+
+
+def add_playing(parser: argparse.ArgumentParser) -> None:
+    """Declare the policy to play and how."""
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file that train --checkpoint wrote")
+    parser.add_argument("--seed", type=integer_from(0), default=0, metavar="N", help="of the episodes (default: 0)")
+    parser.add_argument("--greedy", action="store_true", help="take the most probable action, instead of drawing one")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare the number of processes."""
+    help_ = "processes that play; the results are the same (default: what suits the machine)"
+    parser.add_argument("--num-workers", type=integer_from(0), metavar="N", help=help_)
+
+
+def run_nb_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103 - the command's docstring says it
+    add_notebooks(parser)
+    add_running(parser)
+
+
+def prepare_submission_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "a student's id, letters and digits; once for each student"
+    parser.add_argument("--id", dest="ids", action="append", required=True, metavar="ID", help=help_)
+    help_ = "where the archive goes (default: here)"
+    parser.add_argument("--out-dir", type=Path, default=Path(), metavar="DIR", help=help_)
+    help_ = "do not run the notebooks; use the outputs they hold"
+    parser.add_argument("--skip-run", action="store_true", help=help_)
+    add_running(parser)
+
+
+def run_all_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "where everything goes; made if missing"
+    parser.add_argument("--out-dir", type=Path, required=True, metavar="OUT", help=help_)
+    add_workers(parser)
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    parser.add_argument("config", choices=CONFIG_NAMES, metavar="CONFIG", help=f"one of {', '.join(CONFIG_NAMES)}")
+    help_ = "what all randomness comes from (default: drawn, and printed)"
+    parser.add_argument("--seed", type=integer_from(0), metavar="N", help=help_)
+    parser.add_argument("--episodes", type=integer_from(1), metavar="N", help="episodes to play (default: 6000)")
+    help_ = "stop when the mean reward reaches this (default: never)"
+    parser.add_argument("--target-reward", type=number, default=math.inf, metavar="R", help=help_)
+    add_workers(parser)
+    help_ = "where the network learns: auto, cpu or cuda (default: cpu)"
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu", help=help_)
+    help_ = "change a hyperparameter, as in learn_rate=0.01; may be repeated"
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help=help_)
+    parser.add_argument("--out", type=Path, metavar="RESULTS.dat", help="write the training data to this file")
+    help_ = "save the policy to this file at every new best mean reward"
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=help_)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+
+
+def evaluate_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    add_playing(parser)
+    help_ = "episodes to play (default: 100)"
+    parser.add_argument("--episodes", type=integer_from(1), default=100, metavar="N", help=help_)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def record_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    add_playing(parser)
+    help_ = "the video (default: the checkpoint's name with .mp4, here)"
+    parser.add_argument("--out", type=Path, metavar="FILE.mp4", help=help_)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: what runs it, whose docstring is its help, and what declares its arguments."""
+
+    run: Callable[[argparse.Namespace], None]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+COMMANDS = {
+    "run-nb": Command(run_nb, run_nb_arguments),
+    "clear-nb": Command(clear_nb, add_notebooks),
+    "prepare-submission": Command(prepare_submission, prepare_submission_arguments),
+    "run-all": Command(run_all, run_all_arguments),
+    "train": Command(train, train_arguments),
+    "evaluate": Command(evaluate, evaluate_arguments),
+    "record": Command(record, record_arguments),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers wrong use with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program."""
+        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help says more)\n")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line's arguments, checked; ends the program on wrong use and --help."""
+    parser = Parser(prog="main.py", description="Train, play, show and hand in the landing of Beresheet.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        text = (command.run.__doc__ or "").replace("%", "%%")
+        command_parser = commands.add_parser(
+            name, help=text.splitlines()[0], description=text, allow_abbrev=False, add_help=True
+        )
+        command.add_arguments(command_parser)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        commands.choices[args.command].error(f"there is no argument {unknown[0]}")
+    return args
+
+
+# --- how a command ends
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether an error is an answer to the user; if not, it is a bug, and its traceback is needed.
+
+    ValueError, TypeError and RuntimeError are answers where the project's own checks raise them: the last line run is
+    a `raise` in the project. The same errors out of a computation or a library are bugs.
+    """
+    if isinstance(error, (OSError, pickle.UnpicklingError, FloatingPointError)):
+        return True
+    if not isinstance(error, (ValueError, TypeError, RuntimeError)):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    file = Path(trace.tb_frame.f_code.co_filename)
+    ours = file.is_relative_to(PROJECT) and "site-packages" not in file.parts
+    return ours and linecache.getline(str(file), trace.tb_lineno).lstrip().startswith("raise ")
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, on one line; the system's own errors name their file first."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return the exit status."""
+    args = parse(arguments)
+    try:
+        COMMANDS[args.command].run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"main.py {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and stdout_is_closed():
+            return 141  # as the shell reports a program that SIGPIPE ended
+        if not is_expected(error):
+            raise
+        print(f"main.py {args.command}: error: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def stdout_is_closed() -> bool:
+    """Whether who read our output is gone; if so, what is left of it is dropped quietly."""
+    try:
+        print(flush=True)  # only writing tells
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,491 @@
+"""Training by name, reproducibly, and the files that results and checkpoints are kept in."""
+
+import io
+import math
+import os
+import pickle
+import random
+import subprocess
+import sys
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from hw4 import answers, experiments
+from hw4.experiments import (
+    dump_training_data,
+    exp_configs,
+    load_checkpoint,
+    load_training_data,
+    run_or_load,
+    train_aac,
+    train_config,
+    train_long,
+    train_pg,
+)
+from hw4.rl_ac import AACPolicyNet
+from hw4.rl_pg import PolicyNet
+from tests import toy
+
+NAMES = ("vpg", "epg", "bpg", "cpg", "aac")
+HP = {"batch_size": 3, "gamma": 0.9, "beta": 0.5, "learn_rate": 0.01, "eps": 1e-8, "hidden_layers": [8], "delta": 0.1}
+REPORTED = {
+    "vpg": set(),
+    "epg": {"loss_e"},
+    "bpg": {"baseline"},
+    "cpg": {"baseline", "loss_e"},
+    "aac": {"loss_v", "adv_m", "loss_e"},
+}
+COMMON_KEYS = {"loss_p", "loss_t", "mean_reward", "best_mean_reward", "episode_num", "step_num", "model_state"}
+WORKERS = [1, 2] if "fork" in mp.get_all_start_methods() else []
+
+pytestmark = pytest.mark.usefixtures("time_limit")
+
+
+def short_training(name="cpg", **kwargs):
+    return train_config(name, **{"hp": HP, "seed": 1, "num_workers": 0, "max_episodes": 9, **kwargs})
+
+
+def same_training(data, other):
+    lists = [{k: v for k, v in d.items() if k != "model_state"} for d in (data, other)]
+    return lists[0] == lists[1] and same_weights(data["model_state"], other["model_state"])
+
+
+def same_weights(weights, others):
+    return weights.keys() == others.keys() and all(torch.equal(weights[k], others[k]) for k in weights)
+
+
+class InterruptAt:
+    """A post_batch_fn that presses Ctrl-C after a batch."""
+
+    def __init__(self, batch_idx):
+        self.batch_idx = batch_idx
+
+    def __call__(self, batch_idx, p_net, batch, final=False):
+        if batch_idx == self.batch_idx:
+            raise KeyboardInterrupt
+
+
+class TestConfigurations:
+    def test_in_the_published_order(self):
+        assert [tuple(config) for config in exp_configs()] == [
+            ("vpg", False, False),
+            ("epg", False, True),
+            ("bpg", True, False),
+            ("cpg", True, True),
+        ]
+        assert type(exp_configs()[0])._fields == ("name", "baseline", "entropy")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_training_data(self, name):
+        data = short_training(name, max_episodes=6)
+        assert set(data) == COMMON_KEYS | REPORTED[name]
+        assert data["episode_num"] == [3, 6]
+        assert {len(values) for key, values in data.items() if key != "model_state"} == {2}
+
+    def test_published_wrappers(self):
+        kwargs = {"hp": HP, "seed": 1, "num_workers": 0, "max_episodes": 3}
+        assert same_training(train_pg(baseline=True, entropy=True, **kwargs), short_training("cpg", max_episodes=3))
+        assert same_training(train_aac(**kwargs), short_training("aac", max_episodes=3))
+
+    @pytest.mark.parametrize(("name", "net_type"), [("vpg", PolicyNet), ("aac", AACPolicyNet)])
+    def test_model_state_is_the_networks(self, name, net_type):
+        state = short_training(name, max_episodes=3)["model_state"]
+        assert {(type(t), t.device.type, t.requires_grad, t.is_shared()) for t in state.values()} == {
+            (torch.Tensor, "cpu", False, False)
+        }
+        net_type(8, 4, **HP).load_state_dict(state)
+
+    def test_entropy_changes_what_is_learned(self):
+        states = [short_training(name, max_episodes=3)["model_state"] for name in ("vpg", "epg")]
+        assert not same_weights(*states)
+
+    @pytest.mark.parametrize("hyperparams", [answers.part1_pg_hyperparams, answers.part1_aac_hyperparams])
+    def test_shipped_hyperparameters_have_the_published_names(self, hyperparams):
+        names = {"batch_size", "gamma", "beta", "learn_rate", "eps", "hidden_layers"}
+        assert names | ({"delta"} if hyperparams is answers.part1_aac_hyperparams else set()) <= set(hyperparams())
+
+    @pytest.mark.parametrize("name", ["cpg", "aac"])
+    def test_shipped_hyperparameters_train(self, name):
+        data = train_config(name, seed=0, num_workers=0, max_episodes=1)
+        assert all(math.isfinite(value) for value in data["loss_t"])
+
+
+class TestReproducible:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_same_seed_same_training(self, name):
+        assert same_training(short_training(name), short_training(name))
+
+    @pytest.mark.parametrize("name", ["cpg", "aac"])
+    @pytest.mark.parametrize("num_workers", WORKERS)
+    def test_whatever_the_number_of_workers(self, name, num_workers):
+        assert same_training(short_training(name, num_workers=num_workers), short_training(name))
+
+    def test_whatever_the_state_of_the_global_generators(self):
+        runs = []
+        for disturbance in (1, 2):
+            torch.manual_seed(disturbance)
+            np.random.seed(disturbance)  # noqa: NPY002 - the global generator is meant
+            runs.append(short_training())
+        assert same_training(*runs)
+
+    def test_another_seed_another_training(self):
+        assert not same_training(short_training(seed=1), short_training(seed=2))
+
+    def test_no_seed_is_another_seed_each_time(self):
+        assert not same_training(short_training(seed=None), short_training(seed=None))
+
+    def test_leaves_the_callers_generator_alone(self):
+        torch.manual_seed(3)
+        short_training(max_episodes=3)
+        following = torch.rand(1)
+        torch.manual_seed(3)
+        assert following == torch.rand(1)
+
+
+class TestInterrupt:
+    def test_returns_what_was_learned(self, capsys):
+        data = short_training(post_batch_fn=InterruptAt(1))
+        assert data["episode_num"] == [3, 6]
+        assert same_weights(data["model_state"], short_training(max_episodes=6)["model_state"])
+        assert "interrupt" in capsys.readouterr().out.lower()
+
+    @pytest.mark.skipif(not WORKERS, reason="workers are started by fork")
+    def test_leaves_no_worker_behind(self):
+        with toy.nothing_left_behind():
+            short_training(post_batch_fn=InterruptAt(1), num_workers=2)
+
+
+class TestResume:
+    @pytest.mark.parametrize("name", ["cpg", "aac"])
+    @pytest.mark.parametrize("interrupted_after", [0, 2])
+    def test_is_as_if_never_interrupted(self, tmp_path, name, interrupted_after):
+        kwargs = {"max_episodes": 15, "checkpoints_file": tmp_path / "checkpoint.dat"}
+        short_training(name, **kwargs, post_batch_fn=InterruptAt(interrupted_after))
+        resumed = short_training(name, **kwargs, resume=True)
+        assert same_training(resumed, short_training(name, max_episodes=15))
+
+    def test_without_a_seed_goes_on_with_the_runs_own(self, tmp_path):
+        kwargs = {"max_episodes": 9, "checkpoints_file": tmp_path / "checkpoint.dat"}
+        short_training(**kwargs, post_batch_fn=InterruptAt(1))
+        assert same_training(short_training(**kwargs, seed=None, resume=True), short_training())
+
+    def test_of_another_network_is_refused(self, tmp_path):
+        file = tmp_path / "checkpoint.dat"
+        short_training(max_episodes=3, checkpoints_file=file)
+        with pytest.raises(ValueError, match=r"checkpoint\.dat"):
+            short_training(hp={**HP, "hidden_layers": [9]}, checkpoints_file=file, resume=True)
+
+    def test_without_a_checkpoint_is_refused(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            short_training(checkpoints_file=tmp_path / "missing.dat", resume=True)
+
+
+class TestCheckpoint:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def file(cls, tmp_path_factory):
+        file = tmp_path_factory.mktemp("checkpoints") / "checkpoint.dat"
+        short_training("aac", checkpoints_file=file)
+        return file
+
+    def test_torch_loads_it_with_its_safe_default(self, file):
+        checkpoint = torch.load(file)
+        AACPolicyNet(8, 4, **HP).load_state_dict(checkpoint["params"])
+        assert isinstance(checkpoint["best_mean_reward"], float)
+
+    def test_best_mean_reward_is_the_runs(self, file):
+        assert torch.load(file)["best_mean_reward"] == short_training("aac")["best_mean_reward"][-1]
+
+    def test_round_trip(self, file):
+        params, again = torch.load(file)["params"], load_checkpoint(file)["params"]
+        assert same_weights(params, again)
+
+    def test_a_policy_comes_back_from_it(self, file):
+        agent_type, p_net = experiments.load_policy(file)
+        assert agent_type.__name__ == "AACPolicyAgent"
+        assert same_weights(p_net.state_dict(), torch.load(file)["params"])
+
+
+def interrupted_at_once(*_args, **_kwargs):
+    raise KeyboardInterrupt
+
+
+class TestRunOrLoad:
+    KWARGS = MappingProxyType({"hp": HP, "seed": 1, "num_workers": 0, "max_episodes": 6})
+
+    def test_trains_and_writes(self, tmp_path):
+        results = run_or_load(tmp_path / "exp.dat", ["vpg", "cpg"], **self.KWARGS)
+        assert list(results) == ["vpg", "cpg"]
+        assert same_training(results["cpg"], short_training("cpg", max_episodes=6))
+        assert same_training(load_training_data(tmp_path / "exp.dat")["vpg"], results["vpg"])
+
+    def test_skips_what_has_its_file(self, tmp_path, monkeypatch):
+        dump_training_data({"vpg": {"loss_p": [1.0]}}, tmp_path / "exp.dat")
+        monkeypatch.setattr(experiments, "train_config", interrupted_at_once)
+        assert run_or_load(tmp_path / "exp.dat", ["vpg"], **self.KWARGS) == {"vpg": {"loss_p": [1.0]}}
+
+    def test_runs_again_when_forced(self, tmp_path):
+        dump_training_data({"vpg": {"loss_p": [1.0]}}, tmp_path / "exp.dat")
+        run_or_load(tmp_path / "exp.dat", ["vpg"], force_run=True, **self.KWARGS)
+        assert load_training_data(tmp_path / "exp.dat")["vpg"]["episode_num"] == [3, 6]
+
+    def test_a_target_that_is_reached_is_no_interruption(self, tmp_path):
+        kwargs = {**self.KWARGS, "target_reward": -1e9, "running_mean_len": 3}
+        try:
+            results = run_or_load(tmp_path / "exp.dat", ["vpg"], **kwargs)
+        except KeyboardInterrupt:
+            pytest.fail("it was taken for one")
+        assert results["vpg"]["episode_num"] == [3]
+
+    def test_an_interrupted_run_is_not_taken_for_a_whole_one(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run_or_load(tmp_path / "exp.dat", ["vpg", "cpg"], post_batch_fn=InterruptAt(0), **self.KWARGS)
+        assert not (tmp_path / "exp.dat").exists()
+
+
+class TestLongRun:
+    KWARGS = MappingProxyType({"hp": HP, "seed": 1, "num_workers": 0, "max_episodes": 6})
+
+    def test_keeps_its_best_checkpoint_as_the_final_one(self, tmp_path):
+        data = train_long(tmp_path, **self.KWARGS)
+        final = torch.load(tmp_path / "Beresheet-v2-ac_final.dat")
+        assert final["best_mean_reward"] == data["best_mean_reward"][-1]
+        assert same_weights(final["params"], torch.load(tmp_path / "Beresheet-v2-ac.dat")["params"])
+
+    def test_at_its_target(self, tmp_path):
+        data = train_long(tmp_path, target_reward=-1e9, running_mean_len=3, **self.KWARGS)
+        assert data["episode_num"] == [3]
+        assert (tmp_path / "Beresheet-v2-ac_final.dat").exists()
+
+    def test_interrupted_after_a_batch(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            train_long(tmp_path, post_batch_fn=InterruptAt(0), **self.KWARGS)
+        assert [p.name for p in tmp_path.iterdir()] == ["Beresheet-v2-ac.dat"]
+
+    def test_interrupted_before_the_first_batch(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(experiments.PolicyTrainer, "train", interrupted_at_once)
+        with pytest.raises(KeyboardInterrupt):
+            train_long(tmp_path, **self.KWARGS)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestResults:
+    @pytest.fixture
+    def results(self):
+        return {
+            "vpg": {
+                "loss_p": [1.5, -2.0],
+                "episode_num": [3, 6],
+                "model_state": {"scores.weight": torch.arange(6.0).reshape(2, 3), "scores.bias": torch.ones(2)},
+            }
+        }
+
+    @pytest.fixture
+    def file(self, results, tmp_path):
+        file = tmp_path / "results" / "exp.dat"
+        dump_training_data(results, file)
+        return file
+
+    def test_round_trip(self, results, file):
+        loaded = load_training_data(file)
+        assert loaded["vpg"]["loss_p"] == [1.5, -2.0]
+        assert same_weights(loaded["vpg"]["model_state"], results["vpg"]["model_state"])
+
+    def test_plain_pickle_gives_tensors(self, results, file):
+        with file.open("rb") as opened:
+            state = pickle.load(opened)["vpg"]["model_state"]
+        assert same_weights(state, results["vpg"]["model_state"])
+
+    def test_plain_pickle_needs_nothing_of_ours(self, tmp_path):
+        """A process that knows only PyTorch reads what a real training left."""
+        dump_training_data({"cpg": short_training(max_episodes=3)}, tmp_path / "exp.dat")
+        script = (
+            "import pickle; d = pickle.load(open('exp.dat', 'rb'))['cpg']; print(d['episode_num'], *sorted({type("
+            "t).__name__ for t in d['model_state'].values()}))"
+        )
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("[3] Tensor\n", "")
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            np.arange(4.0).reshape(2, 2),
+            np.array([1, 2], dtype=np.int8),
+            np.float64(0.5),
+            np.float32(0.5),
+            np.int64(7),
+            torch.nn.Parameter(torch.ones(3)),
+            torch.tensor([1, 2, 3]),
+            torch.arange(12.0).reshape(3, 4).T[1:],
+            (1, "two", None, True, -2.5, {"three": [b"4"]}),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    @pytest.mark.parametrize("protocol", [2, pickle.DEFAULT_PROTOCOL, pickle.HIGHEST_PROTOCOL])
+    def test_reads_plain_data(self, value, protocol, tmp_path):
+        file = tmp_path / "exp.dat"
+        file.write_bytes(pickle.dumps({"value": value}, protocol=protocol))
+        loaded = load_training_data(file)["value"]
+        assert type(loaded) is type(value)
+        if isinstance(value, (np.ndarray, torch.Tensor)):
+            assert loaded.dtype == value.dtype
+            assert np.array_equal(
+                loaded.detach() if isinstance(loaded, torch.Tensor) else loaded, torch.as_tensor(value).detach()
+            )
+        else:
+            assert loaded == value
+
+    def test_a_failing_dump_leaves_the_old_file(self, results, file):
+        before = file.read_bytes()
+        with pytest.raises(Exception, match=r"(?i)pickle|lambda"):
+            dump_training_data({**results, "broken": lambda: None}, file)
+        assert file.read_bytes() == before
+        assert [p.name for p in file.parent.iterdir()] == ["exp.dat"]
+
+    def test_a_dump_replaces_the_old_file(self, file):
+        dump_training_data({"aac": {}}, file)
+        assert load_training_data(file) == {"aac": {}}
+        assert [p.name for p in file.parent.iterdir()] == ["exp.dat"]
+
+    @pytest.mark.parametrize("load", [load_training_data, load_checkpoint])
+    def test_a_missing_file(self, load, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"missing\.dat"):
+            load(tmp_path / "missing.dat")
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
+    def test_a_truncated_results_file(self, file, share):
+        content = file.read_bytes()
+        file.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=r"exp\.dat"):
+            load_training_data(file)
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
+    def test_a_truncated_checkpoint(self, tmp_path, share):
+        file = tmp_path / "checkpoint.dat"
+        short_training(max_episodes=3, checkpoints_file=file)
+        content = file.read_bytes()
+        file.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=r"checkpoint\.dat"):
+            load_checkpoint(file)
+
+    @pytest.mark.parametrize("load", [load_training_data, load_checkpoint])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"just some text\n",
+            b"\x89PNG\r\n\x1a\n" + bytes(100),
+            pickle.dumps([1, 2, 3]),
+            random.Random(0).randbytes(1000),
+        ],
+        ids=["text", "picture", "list", "noise"],
+    )
+    def test_a_file_of_another_kind(self, load, content, tmp_path):
+        file = tmp_path / "other.dat"
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"other\.dat"):
+            load(file)
+
+    @pytest.mark.parametrize("load", [load_training_data, load_checkpoint])
+    def test_a_folder(self, load, tmp_path):
+        with pytest.raises((ValueError, OSError), match=tmp_path.name):
+            load(tmp_path)
+
+    def test_a_checkpoint_is_no_results_file(self, tmp_path):
+        file = tmp_path / "checkpoint.dat"
+        short_training(max_episodes=3, checkpoints_file=file)
+        with pytest.raises(ValueError, match=r"checkpoint\.dat"):
+            load_training_data(file)
+
+    def test_a_results_file_is_no_checkpoint(self, file):
+        with pytest.raises(ValueError, match=r"exp\.dat"):
+            load_checkpoint(file)
+
+
+class Calls:
+    """Pickles as a call of a function, which a reader that trusts it makes."""
+
+    def __init__(self, function, *args):
+        self.function, self.args = function, args
+
+    def __reduce__(self):
+        return self.function, self.args
+
+
+def dotted_name(module, name):
+    """A pickle that asks for a name with a dot in it, and so for what a module's members hold."""
+    parts = b"".join(b"\x8c" + bytes([len(s)]) + s.encode() for s in (module, name))
+    return b"\x80\x04}\x8c\x05value" + parts + b"\x93s."
+
+
+ATTACKS = {
+    "os.system": lambda: Calls(os.system, "touch owned"),
+    "eval": lambda: Calls(eval, "open('owned', 'w')"),
+    "exec": lambda: Calls(exec, "open('owned', 'w')"),
+    "open": lambda: Calls(open, "owned", "w"),
+    "getattr": lambda: Calls(getattr, "text", "upper"),
+    "subprocess": lambda: Calls(subprocess.Popen, ["touch", "owned"]),
+    "np.load": lambda: Calls(np.load, "evil.npy", None, True),
+    "torch.load": lambda: Calls(torch.load, "evil.pt", None, None),
+    # A tensor's storage inside a pickle is bytes that are a pickle again, which PyTorch itself reads trustingly.
+    "storage": lambda: Calls(torch.storage._load_from_bytes, torch_bytes(Calls(os.system, "touch owned"))),
+    "in a numpy array": lambda: np.array([Calls(os.system, "touch owned")], dtype=object),
+    "our own class": lambda: PolicyNet(2, 2, hidden_layers=()),
+}
+
+
+class TestMalicious:
+    """Files that would run code if they were read without care; each would make the file `owned`."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    def test_results_are_refused(self, attack, folder):
+        (folder / "evil.dat").write_bytes(pickle.dumps({"vpg": {"loss_p": [1.0], "model_state": ATTACKS[attack]()}}))
+        with pytest.raises(ValueError, match=r"evil\.dat"):
+            load_training_data(folder / "evil.dat")
+        assert [p.name for p in folder.iterdir()] == ["evil.dat"]
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    def test_checkpoints_are_refused(self, attack, folder):
+        torch.save({"params": ATTACKS[attack](), "best_mean_reward": 1.0}, folder / "evil.dat")
+        with pytest.raises(ValueError, match=r"evil\.dat"):
+            load_checkpoint(folder / "evil.dat")
+        assert [p.name for p in folder.iterdir()] == ["evil.dat"]
+
+    @pytest.mark.parametrize(
+        ("module", "name"),
+        [
+            ("torch._utils", "_rebuild_tensor_v2.__globals__"),
+            ("collections", "OrderedDict.__init__"),
+            ("numpy", "ndarray.tofile"),
+            ("os", "system"),
+            ("builtins", "eval"),
+        ],
+    )
+    def test_names_are_refused(self, module, name, folder):
+        (folder / "evil.dat").write_bytes(dotted_name(module, name))
+        with pytest.raises(ValueError, match=r"evil\.dat"):
+            load_training_data(folder / "evil.dat")
+
+    def test_says_what_it_refused(self, folder):
+        (folder / "evil.dat").write_bytes(pickle.dumps({"a": Calls(os.system, "touch owned")}))
+        with pytest.raises(ValueError, match="system"):
+            load_training_data(folder / "evil.dat")
+
+    def test_such_files_do_run_code_when_trusted(self, folder):
+        """What makes the tests above worth something."""
+        pickle.loads(pickle.dumps(ATTACKS["storage"]()))
+        assert (folder / "owned").exists()
+
+
+def torch_bytes(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()

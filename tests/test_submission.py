@@ -1,0 +1,189 @@
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from cs236781 import submission
+from cs236781.jupyter_utils import NotebookError
+from cs236781.submission import find_notebooks, prepare_submission
+
+
+def write_notebook(path, *sources):
+    cells = [new_markdown_cell("# Title", id="title")]
+    cells += [new_code_cell(source, id=f"c{index}") for index, source in enumerate(sources)]
+    nbformat.write(new_notebook(cells=cells), path)
+
+
+HANDED_IN = ["Part1_First.ipynb", "Part2_Second.ipynb", "README.md", "hw4/code.py", "results/part1.dat", "run.sh"]
+LEFT_OUT = [
+    ".git/config",
+    ".hidden",
+    ".venv/lib/x.py",
+    "hw4/.ipynb_checkpoints/Part1_First.ipynb",
+    "hw4/__pycache__/code.cpython-311.pyc",
+    "hw4/code.py~",
+    "checkpoints/best.dat",
+    "results/checkpoints/best.dat",
+    "out/results/part1.dat",
+    "dist/hw4-dist.zip",
+    "cs236781_hw4.egg-info/PKG-INFO",
+    "my-environment/pyvenv.cfg",
+    "my-environment/lib/x.py",
+    "hw4-1.zip",
+    "earlier/hw4-1_2.zip",
+]
+
+
+@pytest.fixture
+def project(tmp_path):
+    root = tmp_path / "project"
+    for name in [*HANDED_IN, *LEFT_OUT]:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content of {name}")
+    write_notebook(root / "Part1_First.ipynb", "print('first')")
+    write_notebook(root / "Part2_Second.ipynb", "2")
+    (root / "run.sh").chmod(0o755)
+    return root
+
+
+@pytest.fixture
+def out_dir(tmp_path):
+    folder = tmp_path / "handed in"
+    folder.mkdir()
+    return folder
+
+
+def members(path):
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        return archive.namelist()
+
+
+def all_bytes(root):
+    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_the_archive_holds_what_is_handed_in_and_nothing_else(project, out_dir, capsys):
+    path = prepare_submission(["12", "ab"], root=project, out_dir=out_dir, skip_run=True)
+    assert path == out_dir / "hw4-12_ab.zip"
+    assert members(path) == sorted(f"hw4-12_ab/{name}" for name in [*HANDED_IN, "hw4-12_ab.html"])
+    printed = capsys.readouterr().out
+    assert "Part1_First.ipynb: not run" in printed
+    assert "1 of its 1 code cells were never run" in printed
+    assert f"{path}: 7 files" in printed
+
+
+def test_notebooks_are_run_in_the_project_and_saved(project, out_dir):
+    write_notebook(project / "Part2_Second.ipynb", "open('results/new.dat', 'w').write('x')", "print('sec' + 'ond')")
+    path = prepare_submission(["1"], root=project, out_dir=out_dir)
+    with zipfile.ZipFile(path) as archive:
+        page = archive.read("hw4-1/hw4-1.html").decode()
+        assert archive.read("hw4-1/results/new.dat") == b"x"
+        assert archive.read("hw4-1/Part2_Second.ipynb") == (project / "Part2_Second.ipynb").read_bytes()
+    assert "second" in page
+    assert page.index("first") < page.index("second")
+    assert "second\\n" in (project / "Part2_Second.ipynb").read_text()
+
+
+def test_same_input_same_bytes(project, out_dir):
+    first = prepare_submission(["1"], root=project, out_dir=out_dir, skip_run=True).read_bytes()
+    for path in project.rglob("*.py"):
+        path.touch()
+    assert prepare_submission(["1"], root=project, out_dir=out_dir, skip_run=True).read_bytes() == first
+
+
+def test_modes_in_the_archive(project, out_dir):
+    (project / "README.md").chmod(0o600)
+    with zipfile.ZipFile(prepare_submission(["1"], root=project, out_dir=out_dir, skip_run=True)) as archive:
+        modes = {info.filename: info.external_attr >> 16 & 0o777 for info in archive.infolist()}
+    assert modes.pop("hw4-1/run.sh") == 0o755
+    assert set(modes.values()) == {0o644}
+
+
+def test_links_out_of_what_is_handed_in_are_left_out(project, out_dir, tmp_path):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("secret")
+    (project / "link-outside").symlink_to(tmp_path / "secret" / "key")
+    (project / "folder-outside").symlink_to(tmp_path / "secret")
+    (project / "link-hidden").symlink_to(project / ".git" / "config")
+    (project / "Part3_Link.ipynb").symlink_to(tmp_path / "secret" / "key")
+    (project / "broken").symlink_to(project / "missing")
+    (project / "link-inside").symlink_to(project / "README.md")
+    path = prepare_submission(["1"], root=project, out_dir=out_dir, skip_run=True)
+    assert set(members(path)) == {f"hw4-1/{name}" for name in [*HANDED_IN, "hw4-1.html", "link-inside"]}
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("hw4-1/link-inside") == b"content of README.md"
+
+
+def test_a_failing_notebook_leaves_everything_as_it_was(project, out_dir):
+    write_notebook(project / "Part2_Second.ipynb", "1 / 0")
+    (out_dir / "hw4-1.zip").write_bytes(b"earlier")
+    before = all_bytes(project.parent)
+    with pytest.raises(NotebookError, match=r"Part2_Second\.ipynb: cell 2 .*ZeroDivisionError"):
+        prepare_submission(["1"], root=project, out_dir=out_dir)
+    assert all_bytes(project.parent) == before
+
+
+def test_errors_allowed_are_handed_in(project, out_dir):
+    write_notebook(project / "Part2_Second.ipynb", "1 / 0")
+    path = prepare_submission(["1"], root=project, out_dir=out_dir, allow_errors=True)
+    with zipfile.ZipFile(path) as archive:
+        assert b"ZeroDivisionError" in archive.read("hw4-1/hw4-1.html")
+
+
+def test_a_large_file_is_named_before_anything_runs(project, out_dir, monkeypatch):
+    monkeypatch.setattr(submission, "MAX_FILE_BYTES", 1_000_000)
+    (project / "results" / "huge.dat").write_bytes(bytes(1_000_001))
+    monkeypatch.setattr(submission, "run_notebook", lambda *args, **kwargs: pytest.fail("a notebook was run"))
+    with pytest.raises(ValueError, match=r"results/huge\.dat has 1\.0 MB"):
+        prepare_submission(["1"], root=project, out_dir=out_dir)
+    assert list(out_dir.iterdir()) == []
+
+
+def test_a_missing_folder_is_named_before_anything_runs(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(submission, "run_notebook", lambda *args, **kwargs: pytest.fail("a notebook was run"))
+    with pytest.raises(FileNotFoundError, match="missing does not exist"):
+        prepare_submission(["1"], root=project, out_dir=tmp_path / "missing")
+
+
+@pytest.mark.parametrize("bad", ["", "a b", "../x", "a/b", "a_b", "a.b", "é", "1\n", "-1"])
+def test_an_id_that_is_no_plain_identifier(project, out_dir, bad):
+    with pytest.raises(ValueError, match="letters and digits only"):
+        prepare_submission(["1", bad], root=project, out_dir=out_dir)
+
+
+def test_no_id(project, out_dir):
+    with pytest.raises(ValueError, match="no id"):
+        prepare_submission([], root=project, out_dir=out_dir)
+
+
+def test_an_id_given_twice(project, out_dir):
+    with pytest.raises(ValueError, match="12 was given twice"):
+        prepare_submission(["12", "3", "12"], root=project, out_dir=out_dir)
+
+
+@pytest.mark.parametrize("ids", ["123", [123]])
+def test_ids_of_another_type(project, out_dir, ids):
+    with pytest.raises(TypeError):
+        prepare_submission(ids, root=project, out_dir=out_dir)
+
+
+def test_notebooks_are_found_in_the_order_of_their_numbers(tmp_path):
+    for name in ["Part10_J.ipynb", "Part2_B.ipynb", "Part1_A.ipynb", "Other.ipynb", "Part3.ipynb", "Part4_x.txt"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in find_notebooks(tmp_path)] == ["Part1_A.ipynb", "Part2_B.ipynb", "Part10_J.ipynb"]
+
+
+def test_no_notebook(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no notebook"):
+        find_notebooks(tmp_path)
+
+
+def test_the_projects_own_files_are_handed_in():
+    root = Path(submission.__file__).parents[1]
+    names = {path.relative_to(root).as_posix() for path in submission.handed_in_files(root)}
+    assert {"main.py", "hw4/rl_pg.py", "cs236781/submission.py", "pyproject.toml"} <= names
+    assert not any(name.startswith((".", "checkpoints/", "out/")) or "__pycache__" in name for name in names)

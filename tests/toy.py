@@ -1,0 +1,276 @@
+"""Small environments and networks whose episodes can be worked out by hand, and checks that several tests share."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+
+class ScriptedEnv(gym.Env):
+    """Plays episodes of given lengths, over and over.
+
+    Step t of episode k shows the observation (k, t) and pays 10 k + t + 1, whatever the action.
+    An episode counts once it is played to its end, so that a reset without a step changes nothing.
+    """
+
+    def __init__(self, lengths: tuple[int, ...] = (3, 1, 4), n_actions: int = 2) -> None:
+        self.lengths = lengths
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        self.action_space = spaces.Discrete(n_actions)
+        self.episode = 0
+        self.t = 0
+        self.steps_made = 0
+        self.resets_made = 0
+
+    def _observation(self) -> np.ndarray:
+        return np.array([self.episode, self.t], dtype=np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.t = 0
+        self.resets_made += 1
+        return self._observation(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(int(action))
+        reward = 10.0 * self.episode + self.t + 1
+        self.t += 1
+        self.steps_made += 1
+        done = self.t == self.lengths[self.episode % len(self.lengths)]
+        observation = self._observation()
+        if done:
+            self.episode += 1
+        return observation, reward, done, False, {}
+
+
+class TruncatedEnv(ScriptedEnv):
+    """As ScriptedEnv, but its episodes end by truncation."""
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, False, terminated, info
+
+
+class RandomEnv(gym.Env):
+    """Episodes whose length, observations and rewards all come from the environment's random stream."""
+
+    def __init__(self, n_actions: int = 3, max_length: int = 12) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        self.action_space = spaces.Discrete(n_actions)
+        self.max_length = max_length
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.left = int(self.np_random.integers(1, self.max_length + 1))
+        return self.np_random.normal(size=3).astype(np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.left -= 1
+        observation = self.np_random.normal(size=3).astype(np.float32)
+        return observation, float(self.np_random.normal() + action), self.left == 0, False, {}
+
+
+class BanditEnv(gym.Env):
+    """A contextual bandit: the observation is one-hot at the action that pays 1; every other pays nothing."""
+
+    def __init__(self, n_actions: int = 3, length: int = 4) -> None:
+        self.observation_space = spaces.Box(0, 1, (n_actions,), np.float32)
+        self.action_space = spaces.Discrete(n_actions)
+        self.length = length
+
+    def _observation(self) -> np.ndarray:
+        self.right = int(self.np_random.integers(self.action_space.n))
+        return np.eye(self.action_space.n, dtype=np.float32)[self.right]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self._observation(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        reward = float(action == self.right)
+        self.t += 1
+        return self._observation(), reward, self.t == self.length, False, {}
+
+
+class SpaceEnv(gym.Env):
+    """An environment that is nothing but its spaces."""
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        return self.observation_space.sample(), 0.0, True, False, {}
+
+
+class DyingEnv(ScriptedEnv):
+    """Ends its process without a word at its second step, unless that process is the one it was made for."""
+
+    def __init__(self, spared_pid: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spared_pid = spared_pid
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if os.getpid() != self.spared_pid and self.steps_made == 1:
+            os._exit(3)
+        return super().step(action)
+
+
+class FailingEnv(ScriptedEnv):
+    """Raises at its second step."""
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if self.steps_made == 1:
+            raise ZeroDivisionError("the thruster divided by zero")
+        return super().step(action)
+
+
+class SleepyEnv(ScriptedEnv):
+    """Takes minutes to play an episode; touches `started` at its first step."""
+
+    def __init__(self, started: Path) -> None:
+        super().__init__(lengths=(5000,))
+        self.started = started
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.started.touch()
+        time.sleep(0.05)
+        return super().step(action)
+
+
+class BadValueEnv(ScriptedEnv):
+    """Pays, or shows, a value that is not a number at its second step."""
+
+    def __init__(self, *, reward: float | None = None, observation: float | None = None) -> None:
+        super().__init__()
+        self.bad_reward, self.bad_observation = reward, observation
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.steps_made == 2:
+            reward = reward if self.bad_reward is None else self.bad_reward
+            if self.bad_observation is not None:
+                observation[0] = self.bad_observation
+        return observation, reward, terminated, truncated, info
+
+
+class VersionNet(nn.Module):
+    """A policy that says which version of it plays: version v takes action v mod A, with probability 1."""
+
+    def __init__(self, n_actions: int, version: int = 0) -> None:
+        super().__init__()
+        self.n_actions = n_actions
+        self.version = nn.Parameter(torch.tensor(float(version)))
+
+    def forward(self, states: Tensor) -> Tensor:
+        distance = (torch.arange(self.n_actions) - self.version % self.n_actions).abs()
+        return (-1000.0 * distance).expand(*states.shape[:-1], self.n_actions)
+
+
+class ConstantNet(nn.Module):
+    """The same scores in every state."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.tensor(scores))
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.scores.expand(*states.shape[:-1], -1)
+
+
+class TemperatureNet(nn.Module):
+    """No plain MLP: two layers multiplied, and a temperature that is learned."""
+
+    def __init__(self, in_features: int, out_actions: int) -> None:
+        super().__init__()
+        self.left = nn.Linear(in_features, out_actions)
+        self.right = nn.Linear(in_features, out_actions)
+        self.log_temperature = nn.Parameter(torch.tensor(-1.0))
+
+    def forward(self, states: Tensor) -> Tensor:
+        return torch.tanh(self.left(states) * self.right(states)) / self.log_temperature.exp()
+
+
+def make_agent(agent_type: type, env_fn: Callable[[], gym.Env], net: nn.Module) -> Any:
+    """Make an agent; a partial of it can be pickled, so that workers can be started in any way."""
+    return agent_type(env_fn(), net)
+
+
+def first_index_reaching(u: float, scores: Tensor) -> int:
+    """Return the action that inversion gives: the first whose cumulative probability is at least u."""
+    cumulative = torch.cumsum(torch.softmax(scores.detach().float(), dim=-1), dim=-1).double()
+    cumulative[-1] = 1.0
+    return next(i for i, c in enumerate(cumulative.tolist()) if c >= u)
+
+
+def gym_0_15_generator(seed: int) -> np.random.Generator:
+    """Return the random stream that gym 0.15 gave an environment, written from its description."""
+    digest = hashlib.sha512(str(seed).encode()).digest()[:8]
+    words = [int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")]
+    return np.random.Generator(np.random.RandomState(words)._bit_generator)
+
+
+def double_sum(rewards: list[float], gamma: float) -> np.ndarray:
+    """Return q_t = sum over t' >= t of gamma^(t' - t) r_{t'+1}, from the definition."""
+    n = len(rewards)
+    return np.array([sum(gamma ** (k - t) * float(rewards[k]) for k in range(t, n)) for t in range(n)])
+
+
+def child_processes() -> set[int]:
+    """Return the ids of this process's children, the dead that nobody has waited for among them."""
+    children = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(text.rpartition(")")[2].split()[1]) == os.getpid():
+            children.add(int(stat.parent.name))
+    return children
+
+
+def shared_memory_files() -> set[str]:
+    """Return the names of this user's shared-memory files and semaphores, without those of other living processes.
+
+    PyTorch writes the id of the process that makes a file into its name.
+    """
+    names = set()
+    for path in Path("/dev/shm").glob("*"):
+        made_by = path.name.split("_")[1] if path.name.startswith("torch_") else str(os.getpid())
+        try:
+            is_ours = path.stat().st_uid == os.getuid()
+        except OSError:  # it is gone meanwhile
+            continue
+        if is_ours and (made_by == str(os.getpid()) or not Path("/proc", made_by).exists()):
+            names.add(path.name)
+    return names
+
+
+@contextmanager
+def nothing_left_behind() -> Iterator[None]:
+    """Assert that the block leaves no child process and no shared-memory file."""
+    if not Path("/proc/self/stat").exists():
+        yield
+        return
+    children, files = child_processes(), shared_memory_files()
+    yield
+    assert child_processes() - children == set()
+    for _ in range(20):  # another program's files may be there for a moment
+        if not shared_memory_files() - files:
+            return
+        time.sleep(0.1)
+    assert shared_memory_files() - files == set()
