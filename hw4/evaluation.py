@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from hw4.env import ENV_NAME, REWARD_THRESHOLD, make_env
 from hw4.files import check_writable
-from hw4.loader import episode_seed, one_blas_thread
+from hw4.loader import LOCKSTEP, episode_seed, one_blas_thread
+from hw4.playing import play_episodes
 from hw4.rl_data import check_count
 from hw4.rl_pg import PolicyAgent
 
@@ -38,12 +39,14 @@ def evaluate(
     """
     check_count("episodes", episodes)
     check_count("seed", seed, minimum=0)
-    agent = agent_type(make_env(env_name), p_net, greedy=greedy)
-    with one_blas_thread():
-        played = [
-            agent.play_episode(episode_seed(seed, number, "evaluation"))
-            for number in tqdm(range(episodes), desc="evaluating", unit="ep", leave=False, dynamic_ncols=True)
-        ]
+    players = [agent_type(make_env(env_name), p_net, greedy=greedy) for _ in range(min(LOCKSTEP, episodes))]
+    seeds = (episode_seed(seed, number, "evaluation") for number in range(episodes))
+    with one_blas_thread(), tqdm(total=episodes, desc="evaluating", unit="ep", leave=False) as progress:
+        by_index = {}
+        for index, episode in play_episodes(players, seeds):
+            by_index[index] = episode
+            progress.update()
+    played = [by_index[index] for index in range(episodes)]
     rewards = np.array([episode.total_reward for episode in played])
     return {
         "mean": float(rewards.mean()),

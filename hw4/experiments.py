@@ -13,7 +13,6 @@ The notebook and the command line both train through here: `train_pg`, `train_aa
 
 import contextlib
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -139,6 +138,7 @@ def train_rl(
     num_workers: int | None = None,
     device: str = "cpu",
     resume: bool = False,
+    on_interrupt: Callable[[dict[str, Any]], None] | None = None,
     **train_kw: Any,
 ) -> dict[str, Any]:
     """Make everything a run needs, train, and return the training data with the final parameters.
@@ -151,6 +151,7 @@ def train_rl(
         the results.
     :param device: where the network learns: "cpu", "cuda", or "auto" for CUDA if there is any. Agents act on the CPU.
     :param resume: go on from `checkpoints_file`; what follows is what would have followed.
+    :param on_interrupt: after Ctrl-C called with what would be returned.
     :param train_kw: target_reward, running_mean_len, max_episodes, post_batch_fn, as PolicyTrainer.train takes them.
     :return: the trainer's lists, and "model_state", the parameters as a state dict of CPU tensors. Ctrl-C ends the
         training early and returns what there is.
@@ -189,13 +190,18 @@ def train_rl(
     )
     if resume and checkpoints_file is not None:
         loader.next_episode = trainer.resume(checkpoints_file)
+    interrupted = False
     try:
         with loader, learner_threads(p_net):
             trainer.train(**train_kw)
     except KeyboardInterrupt:
         print("=== Training was interrupted; what was learned so far is kept.")
+        interrupted = True
     model_state = {name: tensor.detach().cpu().clone() for name, tensor in p_net.state_dict().items()}
-    return {**trainer.training_data, "model_state": model_state}
+    training_data = {**trainer.training_data, "model_state": model_state}
+    if interrupted and on_interrupt is not None:
+        on_interrupt(training_data)
+    return training_data
 
 
 @contextlib.contextmanager
@@ -285,21 +291,19 @@ def run_or_load(
         print(f"=== results file {filename} exists, skipping its experiments.")
         return load_training_data(filename)
     check_writable(filename)
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
+
+    def keep_apart(training_data: dict[str, Any]) -> None:
+        interrupted = path.with_stem(f"{path.stem}_interrupted")
+        dump_training_data({**results, name: training_data}, interrupted)
+        print(f"=== Results so far are in {interrupted}")
+        raise KeyboardInterrupt
+
     for name in names:
         print(f"=== Experiment {name}")
-        results[name] = train_config(name, max_episodes=max_episodes, **train_kwargs)
-        if not _is_complete(results[name], max_episodes):
-            interrupted = path.with_stem(f"{path.stem}_interrupted")
-            dump_training_data(results, interrupted)
-            print(f"=== Results so far are in {interrupted}")
-            raise KeyboardInterrupt
+        results[name] = train_config(name, max_episodes=max_episodes, on_interrupt=keep_apart, **train_kwargs)
     dump_training_data(results, filename)
     return results
-
-
-def _is_complete(training_data: dict[str, Any], max_episodes: int) -> bool:
-    return training_data.get("episode_num", [0])[-1] >= max_episodes
 
 
 def train_long(
@@ -310,11 +314,14 @@ def train_long(
     :return: its training data.
     :raises KeyboardInterrupt: after Ctrl-C; the best checkpoint so far stays, but is not final.
     """
-    directory = Path(checkpoints_dir)
-    training_data = train_aac(checkpoints_file=directory / CHECKPOINT_FILE, max_episodes=max_episodes, **train_kwargs)
-    target_reward = train_kwargs.get("target_reward", math.inf)
-    if not _is_complete(training_data, max_episodes) and training_data["mean_reward"][-1] <= target_reward:
+
+    def stop(training_data: dict[str, Any]) -> None:
         raise KeyboardInterrupt
+
+    directory = Path(checkpoints_dir)
+    training_data = train_aac(
+        checkpoints_file=directory / CHECKPOINT_FILE, max_episodes=max_episodes, on_interrupt=stop, **train_kwargs
+    )
     save_checkpoint(load_checkpoint(directory / CHECKPOINT_FILE), directory / CHECKPOINT_FILE_FINAL)
     return training_data
 

@@ -9,6 +9,7 @@ import io
 import os
 import pickle
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,9 @@ def load_checkpoint(filename: PathLike) -> dict[str, Any]:
     """
     path = _readable(filename)
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of formats that are refused anyhow
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # as above
         refused = "it holds more than plain data" if zipfile.is_zipfile(path) else "it is cut short, or of another kind"
         raise ValueError(f"{filename} is not a checkpoint: {refused}") from error

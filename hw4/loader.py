@@ -13,12 +13,13 @@ out in the order of these numbers; so what is learned does not depend on how man
 
 import contextlib
 import functools
+import math
 import os
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,23 +27,16 @@ import torch.multiprocessing as mp
 from threadpoolctl import ThreadpoolController
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from hw4.playing import Player, play_episodes
 from hw4.rl_data import Episode, TrainBatch, check_count, check_gamma
 
 ORPHAN_CHECK_SECONDS = 1.0
 CLOSE_GRACE_SECONDS = 0.5
+LOCKSTEP = 8  # episodes that a process plays side by side, at most
 
 
 class LoaderWorkerError(RuntimeError):
     """A worker of the loader failed or died; the message names it and says why."""
-
-
-@runtime_checkable
-class EpisodePlayer(Protocol):
-    """An agent that plays a whole episode from a seed on which all of the episode's randomness depends."""
-
-    def play_episode(self, seed: int) -> Episode:
-        """Play an episode from its reset to its end."""
-        ...
 
 
 def available_cpus() -> int:
@@ -72,8 +66,9 @@ class OnPolicyLoader:
 
     Use it in a `with` statement, or call `close()`, so that its workers end with it.
 
-    :param agent_fn: makes an agent (an EpisodePlayer); called once in each process that plays. For workers to see
-        updates, its network's parameters must be in shared memory (`p_net.share_memory()`) and changed in place.
+    :param agent_fn: makes an agent (a Player) with an environment of its own; called up to LOCKSTEP times in each
+        process that plays. For workers to see updates, its network's parameters must be in shared memory
+        (`p_net.share_memory()`) and changed in place.
     :param episode_batch_size: B, episodes in a batch.
     :param gamma: the discount of the q-values, in [0, 1].
     :param seed: with an episode's number it determines the episode, for given parameters.
@@ -85,7 +80,7 @@ class OnPolicyLoader:
 
     def __init__(
         self,
-        agent_fn: Callable[[], EpisodePlayer],
+        agent_fn: Callable[[], Player],
         episode_batch_size: int,
         gamma: float,
         *,
@@ -103,7 +98,9 @@ class OnPolicyLoader:
         self.agent_fn, self.episode_batch_size, self.gamma = agent_fn, episode_batch_size, gamma
         self.seed, self.num_workers, self.publish = seed, num_workers, publish
         self.next_episode = first_episode
-        self._player: EpisodePlayer | None = None
+        # As many as there are episodes for them; and half, so that a process that is done early can take over some.
+        self._lockstep = min(LOCKSTEP, math.ceil(episode_batch_size / max(1, num_workers)))
+        self._players: list[Player] = []
         self._workers: _Workers | None = None
 
     def __iter__(self) -> Iterator[TrainBatch]:
@@ -120,15 +117,16 @@ class OnPolicyLoader:
         try:
             with one_blas_thread():
                 torch.set_num_threads(1)
-                if self._player is None:
-                    self._player = self.agent_fn()
-                return [self._player.play_episode(episode_seed(self.seed, number)) for number in numbers]
+                if not self._players:
+                    self._players = [self.agent_fn() for _ in range(self._lockstep)]
+                played = dict(play_episodes(self._players, (episode_seed(self.seed, number) for number in numbers)))
+                return [played[index] for index in range(len(numbers))]
         finally:
             torch.set_num_threads(threads)
 
     def _collect(self, numbers: range) -> list[Episode]:
         if self._workers is None:
-            self._workers = _Workers(self.agent_fn, self.seed, numbers.start, self.num_workers)
+            self._workers = _Workers(self.agent_fn, self.seed, numbers.start, self.num_workers, self._lockstep)
         try:
             played = self._workers.play(len(numbers))
         except BaseException:
@@ -167,23 +165,32 @@ class _EpisodeStream(IterableDataset):
     next one to be taken, and `closing` is set when the workers are to end.
     """
 
-    def __init__(self, agent_fn: Callable[[], EpisodePlayer], seed: int, first_episode: int, context: Any):
-        self.agent_fn, self.seed = agent_fn, seed
+    def __init__(self, agent_fn: Callable[[], Player], seed: int, first_episode: int, lockstep: int, context: Any):
+        self.agent_fn, self.seed, self.lockstep = agent_fn, seed, lockstep
         self.tickets = context.Semaphore(0)
         self.next_episode = context.Value("q", first_episode)
         self.closing = context.Event()
 
     def __iter__(self) -> Iterator[_Played | _Failed]:
         try:
-            agent = self.agent_fn()
+            players = [self.agent_fn() for _ in range(self.lockstep)]
             while self._wait_for_ticket():
-                with self.next_episode.get_lock():
-                    number = self.next_episode.value
-                    self.next_episode.value += 1
-                yield _Played(number, agent.play_episode(episode_seed(self.seed, number)))
+                numbers: list[int] = []
+                for index, episode in play_episodes(players, self._seeds(numbers)):
+                    yield _Played(numbers[index], episode)
         except Exception as error:
             info = get_worker_info()
             yield _Failed(info.id if info else 0, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def _seeds(self, numbers: list[int]) -> Iterator[int]:
+        """The seed of the episode whose ticket is at hand, and of further ones as long as there are tickets."""
+        has_ticket = True
+        while has_ticket and not self.closing.is_set():
+            with self.next_episode.get_lock():
+                numbers.append(self.next_episode.value)
+                self.next_episode.value += 1
+            yield episode_seed(self.seed, numbers[-1])
+            has_ticket = self.tickets.acquire(block=False)
 
     def _wait_for_ticket(self) -> bool:
         learner = mp.parent_process()
@@ -196,9 +203,9 @@ class _EpisodeStream(IterableDataset):
 class _Workers:
     """The DataLoader whose workers play the episodes of an _EpisodeStream, started and ended cleanly."""
 
-    def __init__(self, agent_fn: Callable[[], EpisodePlayer], seed: int, first_episode: int, num_workers: int):
+    def __init__(self, agent_fn: Callable[[], Player], seed: int, first_episode: int, num_workers: int, lockstep: int):
         context = mp.get_context("fork")
-        self.stream = _EpisodeStream(agent_fn, seed, first_episode, context)
+        self.stream = _EpisodeStream(agent_fn, seed, first_episode, lockstep, context)
         loader = DataLoader(
             self.stream,
             batch_size=None,

@@ -23,7 +23,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from hw4.env import VideoRecorder, check_env, make_env
-from hw4.numpy_policy import NumpyScores, computes_the_same, numpy_scores
+from hw4.playing import NumpyScores, computes_the_same, numpy_scores, play_episodes
 from hw4.rl_data import Episode, Experience, TrainBatch
 from hw4.training import PolicyTrainer
 
@@ -102,7 +102,7 @@ class PolicyNet(nn.Module):
         return self.scores(states)
 
     def scoring_chain(self) -> nn.Sequential | None:
-        """The layers whose output are the scores, where `forward` is the one above: see `numpy_policy`."""
+        """The layers whose output are the scores, where `forward` is the one above: see `playing`."""
         return self.scores if type(self).forward is PolicyNet.forward else None
 
     @classmethod
@@ -132,7 +132,7 @@ class PolicyAgent:
     def __init__(self, env: Any, p_net: nn.Module, device: torch.device | str = "cpu", *, greedy: bool = False):
         self._n_observations, self._n_actions = check_env(env)
         self.env, self.p_net, self.device, self.greedy = env, p_net, torch.device(device), greedy
-        self._chain_is_checked: tuple[list[int], bool] = ([], False)
+        self._chain_is_checked = False
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
@@ -142,8 +142,8 @@ class PolicyAgent:
             environment goes on with its own random stream, and actions are drawn by torch's global generator.
         """
         observation, _ = self.env.reset(seed=seed)
-        self._state = np.asarray(observation, dtype=np.float32)
-        self._is_done = False
+        self.state: Float32[np.ndarray, " O"] = np.asarray(observation, dtype=np.float32)
+        self.is_done = False
         # With a seed, another stream than the one that the environment makes of it.
         self._draw_uniform = _draw_from_torch if seed is None else np.random.default_rng([seed, 1]).random
 
@@ -154,46 +154,39 @@ class PolicyAgent:
 
     def current_state(self) -> Float32[Tensor, " O"]:
         """The state to act in, on the network's device; a new episode's first, if the last one is done."""
-        if self._is_done:  # only now: a reset takes as long as ten steps, and would start a recording's next video
+        if self.is_done:  # only now: a reset takes as long as ten steps, and would start a recording's next video
             self.reset()
-        return torch.from_numpy(self._state).to(self.device)
+        return torch.from_numpy(self.state).to(self.device)
 
     def step(self) -> Experience:
         """Take one step, in a new episode if the last one is done.
 
         The action is drawn by inversion: the first whose cumulative probability reaches a uniform draw from [0, 1).
         """
-        probabilities = self.current_action_distribution()
-        state, action = self._state, self._choose(probabilities)
-        reward = self._act(action)
-        return Experience(torch.from_numpy(state), action, reward, self._is_done)
+        state = self.current_state().cpu()
+        action, reward = self.act()
+        return Experience(state, action, reward, self.is_done)
 
     def play_episode(self, seed: int | None = None) -> Episode:
         """Play an episode from its reset to its end: the same one as by `step`, but fast where the network is an MLP.
 
         :param seed: as in `reset`.
         """
-        self.reset(seed)
-        scores = self._fast_scores()
-        if scores is not None:
-            self._check_size(len(scores(self._state)))
-        states, actions, rewards = [], [], []
-        while not self._is_done:
-            states.append(self._state)
-            if scores is None:
-                action = self._choose(self.current_action_distribution())
-            else:
-                action = self._choose_by_scores(scores(self._state).tolist())
-            actions.append(action)
-            rewards.append(self._act(action))
-        return Episode.from_arrays(
-            np.array(states, dtype=np.float32), np.array(actions, dtype=np.int64), np.array(rewards, dtype=np.float64)
-        )
+        [(_, episode)] = play_episodes([self], [seed])
+        return episode
 
-    def _act(self, action: int) -> float:
+    def act(self, scores: list[float] | None = None) -> tuple[int, float]:
+        """Take one step in the episode that goes on.
+
+        :param scores: those of the current state, if they are known already.
+        :return: the action and its reward.
+        """
+        choose = self._choose_by_scores
+        action = choose(scores) if scores is not None else self._choose(self.current_action_distribution())
         observation, reward, terminated, truncated, _ = self.env.step(action)
-        self._state, self._is_done = np.asarray(observation, dtype=np.float32), bool(terminated or truncated)
-        return float(reward)
+        self.state = np.asarray(observation, dtype=np.float32)
+        self.is_done = bool(terminated or truncated)
+        return action, float(reward)
 
     def _choose(self, probabilities: Float32[Tensor, " A"]) -> int:
         cumulative = probabilities.cumsum(dim=0).tolist()
@@ -220,14 +213,17 @@ class PolicyAgent:
         if n_scores != self._n_actions:
             raise ValueError(f"the network scores {n_scores} actions, but the environment has {self._n_actions}")
 
-    def _fast_scores(self) -> NumpyScores | None:
+    def fast_scores(self) -> NumpyScores | None:
+        """The network's scores, as it is now, computed in NumPy; None if it can't be: see `playing`."""
         scores = numpy_scores(self.p_net)
         if scores is None:
             return None
-        memory = [p.data_ptr() for p in self.p_net.parameters()]
-        if memory != self._chain_is_checked[0]:  # the first time, and when the parameters have moved
-            self._chain_is_checked = memory, computes_the_same(scores, self.p_net, self._n_observations)
-        return scores if self._chain_is_checked[1] else None
+        self._check_size(scores(self.state[None]).shape[1])
+        if not self._chain_is_checked:
+            if not computes_the_same(scores, self.p_net, self._n_observations):
+                return None
+            self._chain_is_checked = True
+        return scores
 
     @classmethod
     def monitor_episode(

@@ -1,7 +1,9 @@
 """The training loop: a batch, a loss, a step; until the policy is good enough or the episodes are used up."""
 
 import contextlib
+import ctypes
 import math
+import os
 import signal
 import threading
 from collections import deque
@@ -16,6 +18,8 @@ from tqdm import tqdm
 
 from hw4.files import PathLike, load_checkpoint, save_checkpoint
 from hw4.rl_data import TrainBatch, check_count
+
+TRIM_EVERY = 25  # batches
 
 
 class PolicyTrainer:
@@ -116,6 +120,8 @@ class PolicyTrainer:
                     post_batch_fn(batch_idx, self.model, batch, final=final)
                 if final:
                     break
+                if batch_idx % TRIM_EVERY == 0:
+                    trim_heap()
             else:
                 raise ValueError("the dataloader ended before training did: it must yield batches without end")
         if solved:
@@ -170,6 +176,16 @@ class PolicyTrainer:
 
     def _last(self, name: str, default: Any) -> Any:
         return self.training_data[name][-1] if self.training_data.get(name) else default
+
+
+def trim_heap() -> None:
+    """Give freed memory back to the system, where the C library (glibc) has to be told to.
+
+    No two batches have the same size, and over thousands of them the holes between the allocations would add up.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 @contextlib.contextmanager

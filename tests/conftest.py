@@ -16,7 +16,7 @@ from jaxtyping import config, install_import_hook
 # Before hw4 is imported anywhere: from here on each call of it is checked against its annotations. As for a static
 # checker, an int will do where a float is asked for. The hook takes the checker by its name in a module.
 checker = types.ModuleType("annotation_checker")
-checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: ignore[attr-defined]
 sys.modules[checker.__name__] = checker
 install_import_hook("hw4", f"{checker.__name__}.check")
 matplotlib.use("Agg")

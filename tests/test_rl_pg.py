@@ -421,8 +421,14 @@ class TestFollowsTheNetwork:
             def forward(self, states):
                 return self.linear(states) / self.temperature
 
-        for net in (Sharpened(2, 3), Wrapped()):
-            layer = net if isinstance(net, Sharpened) else net.linear
+        class SharpenedPolicyNet(PolicyNet):
+            temperature = 1.0
+
+            def forward(self, states):
+                return super().forward(states) / self.temperature
+
+        for net in (Sharpened(2, 3), Wrapped(), SharpenedPolicyNet(2, 3, hidden_layers=())):
+            layer = next(m for m in net.modules() if isinstance(m, nn.Linear))
             nn.init.zeros_(layer.weight)
             agent = PolicyAgent(toy.ScriptedEnv(lengths=(200,), n_actions=3), net)
             set_bias_in_place(layer, torch.tensor([0.1, 0.0, 0.0]))

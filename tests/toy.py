@@ -85,11 +85,12 @@ class BanditEnv(gym.Env):
     def __init__(self, n_actions: int = 3, length: int = 4) -> None:
         self.observation_space = spaces.Box(0, 1, (n_actions,), np.float32)
         self.action_space = spaces.Discrete(n_actions)
+        self.n_actions = n_actions
         self.length = length
 
     def _observation(self) -> np.ndarray:
-        self.right = int(self.np_random.integers(self.action_space.n))
-        return np.eye(self.action_space.n, dtype=np.float32)[self.right]
+        self.right = int(self.np_random.integers(self.n_actions))
+        return np.eye(self.n_actions, dtype=np.float32)[self.right]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
