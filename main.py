@@ -150,6 +150,22 @@ def record(args: argparse.Namespace) -> None:
     print(f"{out}: {n_steps} steps, reward {reward:.2f}")
 
 
+def plot(args: argparse.Namespace) -> None:
+    """Draw the learning curves of results files, in one figure."""
+    check_file_writable(args.out)
+
+    from hw4.files import load_training_data
+    from hw4.plots import plot_experiment_results
+
+    results = {name: data for file in args.results for name, data in load_training_data(file).items()}
+    figure = plot_experiment_results(results)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    partial = args.out.with_name(f".{args.out.name}")
+    figure.savefig(partial, format=args.out.suffix.lstrip(".") or "png", dpi=args.dpi)
+    partial.replace(args.out)
+    print(args.out)
+
+
 def check_present(notebooks: list[Path]) -> None:
     """Refuse a missing notebook before any is worked on."""
     for path in notebooks:
@@ -270,6 +286,13 @@ def record_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
     parser.add_argument("--out", type=Path, metavar="FILE.mp4", help=help_)
 
 
+def plot_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "a results file, as train --out writes it"
+    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.dat", help=help_)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the figure (or .svg, .pdf)")
+    parser.add_argument("--dpi", type=integer_from(1), default=80, metavar="N", help="dots per inch (default: 80)")
+
+
 @dataclass(frozen=True)
 class Command:
     """A command: what runs it, whose docstring is its help, and what declares its arguments."""
@@ -286,6 +309,7 @@ COMMANDS = {
     "train": Command(train, train_arguments),
     "evaluate": Command(evaluate, evaluate_arguments),
     "record": Command(record, record_arguments),
+    "plot": Command(plot, plot_arguments),
 }
 
 

@@ -98,7 +98,7 @@ class OnPolicyLoader:
         self.agent_fn, self.episode_batch_size, self.gamma = agent_fn, episode_batch_size, gamma
         self.seed, self.num_workers, self.publish = seed, num_workers, publish
         self.next_episode = first_episode
-        # As many as there are episodes for them; and half, so that a process that is done early can take over some.
+        # Each process's share of a batch side by side; of a large batch only a part, and who is free takes the rest.
         self._lockstep = min(LOCKSTEP, math.ceil(episode_batch_size / max(1, num_workers)))
         self._players: list[Player] = []
         self._workers: _Workers | None = None

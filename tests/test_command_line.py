@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ["run-nb", "clear-nb", "prepare-submission", "run-all", "train", "evaluate", "record"]
+COMMANDS = ["run-nb", "clear-nb", "prepare-submission", "run-all", "train", "evaluate", "record", "plot"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
 
 
@@ -283,6 +283,41 @@ def test_record_writes_a_video(trained, tmp_path):
     assert result.returncode == 0, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["c.mp4"]
     assert (tmp_path / "c.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_plot_draws_results(trained, tmp_path):
+    result = run("plot", trained / "r.dat", "--out", "curves.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "workers", [0, pytest.param(2, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="fork"))]
+)
+def test_ctrl_c_ends_training_and_keeps_what_was_learned(workers, tmp_path):
+    arguments = f"train cpg --set batch_size=2 --seed 0 --num-workers {workers} --out r.dat --checkpoint c.dat"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *arguments.split()],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "c.dat").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in stderr
+    assert "interrupted" in stdout
+    with (tmp_path / "r.dat").open("rb") as file:
+        results = pickle.load(file)["cpg"]
+    assert len(results["mean_reward"]) == len(results["episode_num"]) >= 1
+    assert {path.name for path in tmp_path.iterdir()} == {"c.dat", "r.dat"}
 
 
 def test_a_broken_pipe_is_quiet():
