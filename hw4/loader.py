@@ -147,11 +147,6 @@ class OnPolicyLoader:
         self.close()
 
 
-class _Played(NamedTuple):
-    number: int
-    episode: Episode
-
-
 class _Failed(NamedTuple):
     worker: int
     error: str
@@ -160,6 +155,9 @@ class _Failed(NamedTuple):
 
 class _EpisodeStream(IterableDataset):
     """Played episodes, for DataLoader workers: each is played when a ticket for it has been put up.
+
+    An item is what a worker played until there were no tickets left, {number: episode}: one message a batch, for each
+    wakes the learner, which takes time from those who still play.
 
     What the processes share: `tickets` counts episodes that may be played now, `next_episode` is the number of the
     next one to be taken, and `closing` is set when the workers are to end.
@@ -171,13 +169,12 @@ class _EpisodeStream(IterableDataset):
         self.next_episode = context.Value("q", first_episode)
         self.closing = context.Event()
 
-    def __iter__(self) -> Iterator[_Played | _Failed]:
+    def __iter__(self) -> Iterator[dict[int, Episode] | _Failed]:
         try:
             players = [self.agent_fn() for _ in range(self.lockstep)]
             while self._wait_for_ticket():
                 numbers: list[int] = []
-                for index, episode in play_episodes(players, self._seeds(numbers)):
-                    yield _Played(numbers[index], episode)
+                yield {numbers[index]: episode for index, episode in play_episodes(players, self._seeds(numbers))}
         except Exception as error:
             info = get_worker_info()
             yield _Failed(info.id if info else 0, f"{type(error).__name__}: {error}", traceback.format_exc())
@@ -228,10 +225,10 @@ class _Workers:
                 raise LoaderWorkerError(f"loader worker {result.worker} failed: {result.error}") from RuntimeError(
                     result.trace
                 )
-            played[result.number] = result.episode
+            played.update(result)
         return played
 
-    def _next(self) -> _Played | _Failed:
+    def _next(self) -> dict[int, Episode] | _Failed:
         try:
             return next(self.iterator)
         except RuntimeError as error:  # which DataLoader raises where a worker died

@@ -11,6 +11,7 @@ An agent draws a_t from pi(a|s_t) = softmax of the network's scores; a loss make
 In shapes, N is the number of experiences in a batch, A of actions, O of features of an observation.
 """
 
+import bisect
 import itertools
 import math
 from collections.abc import Sequence
@@ -113,10 +114,7 @@ class PolicyNet(nn.Module):
 
 def first_reaching(cumulative: Sequence[float], u: float) -> int:
     """The first index whose cumulative probability is >= u, or the last index: sampling by inversion."""
-    for action, c in enumerate(cumulative):
-        if c >= u:
-            return action
-    return len(cumulative) - 1
+    return min(bisect.bisect_left(cumulative, u), len(cumulative) - 1)
 
 
 class PolicyAgent:
@@ -199,15 +197,13 @@ class PolicyAgent:
 
     def _choose_by_scores(self, scores: list[float]) -> int:
         """As `_choose`, by Python's own numbers: for a handful of actions they are faster than any array."""
-        top, total, weights = max(scores), 0.0, []
-        for score in scores:
-            total += math.exp(score - top)
-            weights.append(total)
-        if math.isnan(total):
+        top = max(scores)
+        cumulative = list(itertools.accumulate([math.exp(score - top) for score in scores]))
+        if math.isnan(cumulative[-1]):
             raise _nan_scores()
         if self.greedy:
             return scores.index(top)
-        return first_reaching(weights, self._draw_uniform() * total)
+        return first_reaching(cumulative, self._draw_uniform() * cumulative[-1])
 
     def _check_size(self, n_scores: int) -> None:
         if n_scores != self._n_actions:

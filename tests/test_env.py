@@ -50,6 +50,37 @@ def test_registration_survives_a_second_import():
     assert gym.spec("Beresheet-v2").max_episode_steps == 300
 
 
+@pytest.mark.parametrize("seed_like", [None, seed_like_gym_0_15], ids=["today", "gym 0.15"])
+@pytest.mark.parametrize("seed", range(5))
+def test_what_make_env_makes_quick_is_equal_to_the_bit(seed, seed_like):
+    """Also in the episodes after the first, which go on with its random stream."""
+    rollouts = []
+    for env in (make_env(), gym.make("Beresheet-v2")):
+        if seed_like is not None:
+            seed_like(env, seed)
+        states, rewards = [env.reset(seed=seed if seed_like is None else None)[0]], []
+        for action in np.random.RandomState(seed).randint(0, 4, 400):
+            state, reward, terminated, truncated, _ = env.step(int(action))
+            states.append(state)
+            rewards.append(reward)
+            if terminated or truncated:
+                states.append(env.reset()[0])
+        rollouts.append((np.array(states), np.array(rewards, dtype=np.float64)))
+        env.close()
+    (states, rewards), (others, other_rewards) = rollouts
+    assert np.array_equal(states, others)
+    assert np.array_equal(rewards, other_rewards)
+
+
+@pytest.mark.parametrize(
+    "action", [0, 3, 4, -1, True, 1.0, 1.5, np.int64(2), np.float32(2), np.array(1), None, "1"], ids=repr
+)
+def test_make_env_takes_the_actions_that_gymnasium_takes(action):
+    env = make_env()
+    assert env.action_space.contains(action) == spaces.Discrete(4).contains(action)
+    env.close()
+
+
 @pytest.mark.parametrize("make", [lambda: gym.make("Beresheet-v2"), make_env], ids=["gym.make", "make_env"])
 def test_spaces(make):
     env = make()
