@@ -1,5 +1,5 @@
 # Everything runs from .venv, which the first command that needs it builds from requirements.lock.
-PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p --version >/dev/null 2>&1 && echo $$p && break; done)
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 OUT ?= out

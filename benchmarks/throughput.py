@@ -73,13 +73,18 @@ def env_only(processes: int, actions: list[list[int]], make: Callable[[], gym.En
 
 
 def _replay(make: Callable[[], gym.Env], actions: list[list[int]], start: Any, finished: Any) -> None:
-    env = make()
     start.wait()
+    replay(make, actions)
+    finished.wait()
+
+
+def replay(make: Callable[[], gym.Env], actions: list[list[int]]) -> None:
+    """Play episodes whose actions are known."""
+    env = make()
     for number, episode in enumerate(actions):
         env.reset(seed=episode_seed(SEED, number))
         for action in episode:
             env.step(action)
-    finished.wait()
 
 
 def random_actions(episodes: int) -> list[list[int]]:

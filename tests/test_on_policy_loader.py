@@ -23,7 +23,7 @@ from hw4.rl_pg import PolicyAgent, PolicyNet, VanillaPolicyGradientLoss
 from tests import toy
 
 needs_fork = pytest.mark.skipif("fork" not in mp.get_all_start_methods(), reason="workers are started by fork")
-WORKERS = [0, *(pytest.param(n, marks=needs_fork) for n in (1, 2, 3))]
+WORKERS = [0, *(pytest.param(n, marks=needs_fork) for n in (1, 2, 3, 4))]
 N_ACTIONS = 3
 
 pytestmark = [
