@@ -8,7 +8,11 @@ import torch
 from torch import nn
 
 from hw4.playing import numpy_scores, play_episodes
-from hw4.rl_pg import PolicyAgent, PolicyNet
+from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
+from hw4.rl_pg import (
+    PolicyAgent,
+    PolicyNet,
+)
 from tests import toy
 
 
@@ -104,3 +108,113 @@ def test_further_seeds_are_asked_for_before_an_episode_is_given_away(net):
 
 def test_nothing_is_played_for_no_seeds():
     assert list(play_episodes([PolicyAgent(toy.ScriptedEnv(), nn.Linear(2, 2))], [])) == []
+
+
+def set_bias_in_place(layer, bias):
+    with torch.no_grad():
+        layer.bias.copy_(bias)
+
+
+def set_bias_data(layer, bias):
+    layer.bias.data = bias.clone()
+
+
+def set_bias_parameter(layer, bias):
+    layer.bias = nn.Parameter(bias.clone())
+
+
+def set_bias_by_state_dict(layer, bias):
+    layer.load_state_dict({"weight": layer.weight.detach(), "bias": bias})
+
+
+def set_bias_by_optimizer(layer, bias):
+    optimizer = torch.optim.SGD([layer.bias], lr=1.0)
+    layer.bias.grad = layer.bias.detach() - bias
+    optimizer.step()
+
+
+class TestFollowsTheNetwork:
+    """A network whose parameters change is followed from the next episode on, in whatever way they change."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [set_bias_in_place, set_bias_data, set_bias_parameter, set_bias_by_state_dict, set_bias_by_optimizer],
+        ids=lambda change: change.__name__,
+    )
+    @pytest.mark.parametrize(
+        "make_net",
+        [
+            lambda: PolicyNet(2, 3, hidden_layers=(4,)),
+            lambda: nn.Linear(2, 3),
+            lambda: AACPolicyNet(2, 3, hidden_layers=(4,)),
+        ],
+        ids=["PolicyNet", "Linear", "AACPolicyNet"],
+    )
+    def test_change_of_the_bias(self, make_net, change):
+        net = make_net()
+        head = next(m for m in net.modules() if isinstance(m, nn.Linear) and m.out_features == 3)
+        nn.init.zeros_(head.weight)
+        agent_type = AACPolicyAgent if isinstance(net, AACPolicyNet) else PolicyAgent
+        agent = agent_type(toy.ScriptedEnv(lengths=(5,), n_actions=3), net)
+        for action in (2, 0, 1):
+            change(head, 1000.0 * torch.eye(3)[action])
+            assert agent.play_episode(seed=0).actions.tolist() == [action] * 5
+            assert agent.step().action == action
+
+    def test_a_frozen_parameter(self):
+        class Signed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear = nn.Linear(2, 3)
+                self.sign = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+
+            def forward(self, states):
+                return self.sign * self.linear(states)
+
+        net = Signed()
+        nn.init.zeros_(net.linear.weight)
+        agent = PolicyAgent(toy.ScriptedEnv(lengths=(5,), n_actions=3), net)
+        set_bias_in_place(net.linear, torch.tensor([1000.0, 0.0, -1000.0]))
+        assert agent.play_episode(seed=0).actions.tolist() == [0] * 5
+        net.sign.fill_(-1.0)
+        assert agent.play_episode(seed=0).actions.tolist() == [2] * 5
+
+    def test_a_setting_that_is_no_parameter(self):
+        """Such as a temperature that a student anneals."""
+
+        class Sharpened(nn.Linear):
+            temperature = 1.0
+
+            def forward(self, states):
+                return super().forward(states) / self.temperature
+
+        class Wrapped(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear, self.temperature = nn.Linear(2, 3), 1.0
+
+            def forward(self, states):
+                return self.linear(states) / self.temperature
+
+        class SharpenedPolicyNet(PolicyNet):
+            temperature = 1.0
+
+            def forward(self, states):
+                return super().forward(states) / self.temperature
+
+        for net in (Sharpened(2, 3), Wrapped(), SharpenedPolicyNet(2, 3, hidden_layers=())):
+            layer = next(m for m in net.modules() if isinstance(m, nn.Linear))
+            nn.init.zeros_(layer.weight)
+            agent = PolicyAgent(toy.ScriptedEnv(lengths=(200,), n_actions=3), net)
+            set_bias_in_place(layer, torch.tensor([0.1, 0.0, 0.0]))
+            assert set(agent.play_episode(seed=0).actions.tolist()) == {0, 1, 2}
+            net.temperature = 1e-4
+            assert set(agent.play_episode(seed=0).actions.tolist()) == {0}
+
+    def test_a_network_of_any_kind(self):
+        net = toy.VersionNet(3)
+        agent = PolicyAgent(toy.ScriptedEnv(lengths=(5,), n_actions=3), net)
+        for version in range(1, 5):
+            with torch.no_grad():
+                net.version += 1
+            assert agent.play_episode(seed=0).actions.tolist() == [version % 3] * 5

@@ -1,0 +1,246 @@
+"""Results and checkpoints: written as ordinary files, read without running code from them."""
+
+import io
+import os
+import pickle
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from hw4.experiments import train_config
+from hw4.files import dump_training_data, load_checkpoint, load_training_data
+from hw4.rl_pg import PolicyNet
+
+HP = {"batch_size": 3, "gamma": 0.9, "beta": 0.5, "learn_rate": 0.01, "eps": 1e-8, "hidden_layers": [8], "delta": 0.1}
+
+pytestmark = pytest.mark.usefixtures("time_limit")
+
+
+def short_training(name="cpg", **kwargs):
+    return train_config(name, **{"hp": HP, "seed": 1, "num_workers": 0, "max_episodes": 9, **kwargs})
+
+
+def same_weights(weights, others):
+    return weights.keys() == others.keys() and all(torch.equal(weights[k], others[k]) for k in weights)
+
+
+def dotted_name(module, name):
+    """A pickle that asks for a name with a dot in it, and so for what a module's members hold."""
+    parts = b"".join(b"\x8c" + bytes([len(s)]) + s.encode() for s in (module, name))
+    return b"\x80\x04}\x8c\x05value" + parts + b"\x93s."
+
+
+def torch_bytes(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+class TestResults:
+    @pytest.fixture
+    def results(self):
+        return {
+            "vpg": {
+                "loss_p": [1.5, -2.0],
+                "episode_num": [3, 6],
+                "model_state": {"scores.weight": torch.arange(6.0).reshape(2, 3), "scores.bias": torch.ones(2)},
+            }
+        }
+
+    @pytest.fixture
+    def file(self, results, tmp_path):
+        file = tmp_path / "results" / "exp.dat"
+        dump_training_data(results, file)
+        return file
+
+    def test_round_trip(self, results, file):
+        loaded = load_training_data(file)
+        assert loaded["vpg"]["loss_p"] == [1.5, -2.0]
+        assert same_weights(loaded["vpg"]["model_state"], results["vpg"]["model_state"])
+
+    def test_plain_pickle_gives_tensors(self, results, file):
+        with file.open("rb") as opened:
+            state = pickle.load(opened)["vpg"]["model_state"]
+        assert same_weights(state, results["vpg"]["model_state"])
+
+    def test_plain_pickle_needs_nothing_of_ours(self, tmp_path):
+        """A process that knows only PyTorch reads what a real training left."""
+        dump_training_data({"cpg": short_training(max_episodes=3)}, tmp_path / "exp.dat")
+        script = (
+            "import pickle; d = pickle.load(open('exp.dat', 'rb'))['cpg']; print(d['episode_num'], *sorted({type("
+            "t).__name__ for t in d['model_state'].values()}))"
+        )
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("[3] Tensor\n", "")
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            np.arange(4.0).reshape(2, 2),
+            np.array([1, 2], dtype=np.int8),
+            np.float64(0.5),
+            np.float32(0.5),
+            np.int64(7),
+            torch.nn.Parameter(torch.ones(3)),
+            torch.tensor([1, 2, 3]),
+            torch.arange(12.0).reshape(3, 4).T[1:],
+            (1, "two", None, True, -2.5, {"three": [b"4"]}),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    @pytest.mark.parametrize("protocol", [2, pickle.DEFAULT_PROTOCOL, pickle.HIGHEST_PROTOCOL])
+    def test_reads_plain_data(self, value, protocol, tmp_path):
+        file = tmp_path / "exp.dat"
+        file.write_bytes(pickle.dumps({"value": value}, protocol=protocol))
+        loaded = load_training_data(file)["value"]
+        assert type(loaded) is type(value)
+        if isinstance(value, (np.ndarray, torch.Tensor)):
+            assert loaded.dtype == value.dtype
+            assert np.array_equal(
+                loaded.detach() if isinstance(loaded, torch.Tensor) else loaded, torch.as_tensor(value).detach()
+            )
+        else:
+            assert loaded == value
+
+    def test_a_failing_dump_leaves_the_old_file(self, results, file):
+        before = file.read_bytes()
+        with pytest.raises(Exception, match=r"(?i)pickle|lambda"):
+            dump_training_data({**results, "broken": lambda: None}, file)
+        assert file.read_bytes() == before
+        assert [p.name for p in file.parent.iterdir()] == ["exp.dat"]
+
+    def test_a_dump_replaces_the_old_file(self, file):
+        dump_training_data({"aac": {}}, file)
+        assert load_training_data(file) == {"aac": {}}
+        assert [p.name for p in file.parent.iterdir()] == ["exp.dat"]
+
+    @pytest.mark.parametrize("load", [load_training_data, load_checkpoint])
+    def test_a_missing_file(self, load, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"missing\.dat"):
+            load(tmp_path / "missing.dat")
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
+    def test_a_truncated_results_file(self, file, share):
+        content = file.read_bytes()
+        file.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=r"exp\.dat"):
+            load_training_data(file)
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
+    def test_a_truncated_checkpoint(self, tmp_path, share):
+        file = tmp_path / "checkpoint.dat"
+        short_training(max_episodes=3, checkpoints_file=file)
+        content = file.read_bytes()
+        file.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=r"checkpoint\.dat"):
+            load_checkpoint(file)
+
+    @pytest.mark.parametrize("load", [load_training_data, load_checkpoint])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"just some text\n",
+            b"\x89PNG\r\n\x1a\n" + bytes(100),
+            pickle.dumps([1, 2, 3]),
+            random.Random(0).randbytes(1000),
+        ],
+        ids=["text", "picture", "list", "noise"],
+    )
+    def test_a_file_of_another_kind(self, load, content, tmp_path):
+        file = tmp_path / "other.dat"
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"other\.dat"):
+            load(file)
+
+    @pytest.mark.parametrize("load", [load_training_data, load_checkpoint])
+    def test_a_folder(self, load, tmp_path):
+        with pytest.raises((ValueError, OSError), match=tmp_path.name):
+            load(tmp_path)
+
+    def test_a_checkpoint_is_no_results_file(self, tmp_path):
+        file = tmp_path / "checkpoint.dat"
+        short_training(max_episodes=3, checkpoints_file=file)
+        with pytest.raises(ValueError, match=r"checkpoint\.dat"):
+            load_training_data(file)
+
+    def test_a_results_file_is_no_checkpoint(self, file):
+        with pytest.raises(ValueError, match=r"exp\.dat"):
+            load_checkpoint(file)
+
+
+class Calls:
+    """Pickles as a call of a function, which a reader that trusts it makes."""
+
+    def __init__(self, function, *args):
+        self.function, self.args = function, args
+
+    def __reduce__(self):
+        return self.function, self.args
+
+
+ATTACKS = {
+    "os.system": lambda: Calls(os.system, "touch owned"),
+    "eval": lambda: Calls(eval, "open('owned', 'w')"),
+    "exec": lambda: Calls(exec, "open('owned', 'w')"),
+    "open": lambda: Calls(open, "owned", "w"),
+    "getattr": lambda: Calls(getattr, "text", "upper"),
+    "subprocess": lambda: Calls(subprocess.Popen, ["touch", "owned"]),
+    "np.load": lambda: Calls(np.load, "evil.npy", None, True),
+    "torch.load": lambda: Calls(torch.load, "evil.pt", None, None),
+    # A tensor's storage inside a pickle is bytes that are a pickle again, which PyTorch itself reads trustingly.
+    "storage": lambda: Calls(torch.storage._load_from_bytes, torch_bytes(Calls(os.system, "touch owned"))),
+    "in a numpy array": lambda: np.array([Calls(os.system, "touch owned")], dtype=object),
+    "our own class": lambda: PolicyNet(2, 2, hidden_layers=()),
+}
+
+
+class TestMalicious:
+    """Files that would run code if they were read without care; each would make the file `owned`."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    def test_results_are_refused(self, attack, folder):
+        (folder / "evil.dat").write_bytes(pickle.dumps({"vpg": {"loss_p": [1.0], "model_state": ATTACKS[attack]()}}))
+        with pytest.raises(ValueError, match=r"evil\.dat"):
+            load_training_data(folder / "evil.dat")
+        assert [p.name for p in folder.iterdir()] == ["evil.dat"]
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    def test_checkpoints_are_refused(self, attack, folder):
+        torch.save({"params": ATTACKS[attack](), "best_mean_reward": 1.0}, folder / "evil.dat")
+        with pytest.raises(ValueError, match=r"evil\.dat"):
+            load_checkpoint(folder / "evil.dat")
+        assert [p.name for p in folder.iterdir()] == ["evil.dat"]
+
+    @pytest.mark.parametrize(
+        ("module", "name"),
+        [
+            ("torch._utils", "_rebuild_tensor_v2.__globals__"),
+            ("collections", "OrderedDict.__init__"),
+            ("numpy", "ndarray.tofile"),
+            ("os", "system"),
+            ("builtins", "eval"),
+        ],
+    )
+    def test_names_are_refused(self, module, name, folder):
+        (folder / "evil.dat").write_bytes(dotted_name(module, name))
+        with pytest.raises(ValueError, match=r"evil\.dat"):
+            load_training_data(folder / "evil.dat")
+
+    def test_says_what_it_refused(self, folder):
+        (folder / "evil.dat").write_bytes(pickle.dumps({"a": Calls(os.system, "touch owned")}))
+        with pytest.raises(ValueError, match="system"):
+            load_training_data(folder / "evil.dat")
+
+    def test_such_files_do_run_code_when_trusted(self, folder):
+        """What makes the tests above worth something."""
+        pickle.loads(pickle.dumps(ATTACKS["storage"]()))
+        assert (folder / "owned").exists()
