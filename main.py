@@ -8,22 +8,18 @@ status 2; anything else is a bug, and shows its traceback. Ctrl-C ends with exit
 import argparse
 import contextlib
 import json
-import linecache
 import math
-import os
-import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
+from cs236781.commandline import PROJECT, Parser, integer_from, is_expected, number, one_line, seconds, stdout_is_closed
 from cs236781.files import check_file_writable, check_folder_writable
 
 # The packages that do the work are imported inside the commands: some take seconds to load, and neither --help nor
 # the answer to wrong use should wait for what they do not need.
 
-PROJECT = Path(__file__).resolve().parent
 NOTEBOOK = "Part1_DeepRL.ipynb"
 CONFIG_NAMES = ["vpg", "epg", "bpg", "cpg", "aac"]
 
@@ -176,40 +172,6 @@ def check_present(notebooks: list[Path]) -> None:
 # --- their arguments
 
 
-def integer_from(smallest: int) -> Callable[[str], int]:
-    """An argument's type: an integer that is not less than smallest."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = smallest - 1
-        if value < smallest:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {smallest}")
-        return value
-
-    return parse
-
-
-def number(text: str) -> float:
-    """An argument's type: any number but NaN."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if math.isnan(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return value
-
-
-def seconds(text: str) -> float:
-    """An argument's type: a duration."""
-    value = number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
 def add_notebooks(parser: argparse.ArgumentParser) -> None:
     """Declare the notebooks a command works on."""
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NB", help="a notebook file")
@@ -313,14 +275,6 @@ COMMANDS = {
 }
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that answers wrong use with one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End the program."""
-        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help says more)\n")
-
-
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line's arguments, checked; ends the program on wrong use and --help."""
     parser = Parser(prog="main.py", description="Train, play, show and hand in the landing of Beresheet.")
@@ -340,33 +294,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 # --- how a command ends
 
 
-def is_expected(error: BaseException) -> bool:
-    """Whether an error is an answer to the user; if not, it is a bug, and its traceback is needed.
-
-    ValueError, TypeError and RuntimeError are answers where the project's own checks raise them: the last line run is
-    a `raise` in the project. The same errors out of a computation or a library are bugs.
-    """
-    if isinstance(error, (OSError, pickle.UnpicklingError, FloatingPointError)):
-        return True
-    if not isinstance(error, (ValueError, TypeError, RuntimeError)):
-        return False
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return False
-    file = Path(trace.tb_frame.f_code.co_filename)
-    ours = file.is_relative_to(PROJECT) and "site-packages" not in file.parts
-    return ours and linecache.getline(str(file), trace.tb_lineno).lstrip().startswith("raise ")
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, on one line; the system's own errors name their file first."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status."""
     args = parse(arguments)
@@ -384,16 +311,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"main.py {args.command}: error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
-
-
-def stdout_is_closed() -> bool:
-    """Whether who read our output is gone; if so, what is left of it is dropped quietly."""
-    try:
-        print(flush=True)  # only writing tells
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 if __name__ == "__main__":
