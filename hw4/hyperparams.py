@@ -57,6 +57,7 @@ OPTIONAL = {
     "adam_betas": _BETAS,
     "activation": _ACTIVATION,
     "orthogonal": _FLAG,
+    "value_scale": _POSITIVE,
 }
 
 

@@ -19,6 +19,9 @@ class AACPolicyNet(PolicyNet):
     """An actor, which scores actions as a PolicyNet does, and beside it a critic, an MLP of the same size, for v(s).
 
     Separate networks: with a shared one, the critic's errors, which are large at first, would move the policy.
+
+    :param value_scale: what the critic's output is multiplied by. Adam moves each weight by about the learning rate,
+        however large the error is, so that values in the hundreds would take it hundreds of steps.
     """
 
     def __init__(
@@ -29,18 +32,20 @@ class AACPolicyNet(PolicyNet):
         hidden_layers: Sequence[int],
         activation: str = "relu",
         orthogonal: bool = False,
+        value_scale: float = 1.0,
         **unused: Any,
     ):
         super().__init__(
             in_features, out_actions, hidden_layers=hidden_layers, activation=activation, orthogonal=orthogonal
         )
         self.values = build_mlp(in_features, 1, hidden_layers, activation, orthogonal)
+        self.value_scale = value_scale
 
     def forward(  # type: ignore[override]
         self, states: Float[Tensor, "*N O"]
     ) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N 1"]]:
         """Scores whose softmax is pi(a|s), and the states' values v(s)."""
-        return self.scores(states), self.values(states)
+        return self.scores(states), self.value_scale * self.values(states)
 
     def scoring_chain(self) -> nn.Sequential | None:
         """As a PolicyNet's: the actor alone, for to act takes no values."""
