@@ -22,6 +22,7 @@ from cs236781.files import check_file_writable, check_folder_writable
 
 NOTEBOOK = "Part1_DeepRL.ipynb"
 CONFIG_NAMES = ["vpg", "epg", "bpg", "cpg", "aac"]
+SWEEP_NAMES = [*CONFIG_NAMES, "aac_long"]
 
 
 # --- the commands
@@ -162,6 +163,23 @@ def plot(args: argparse.Namespace) -> None:
     print(args.out)
 
 
+def sweep(args: argparse.Namespace) -> None:
+    """Train configurations with many seeds, and any settings, and gather the figures of all runs in one file.
+
+    As many runs at a time as there are processors here, or an array job on a Slurm cluster. Started again, it does only
+    what is missing. aac_long is aac with 15,000 episodes.
+    """
+    check_file_writable(args.out)
+
+    from hw4 import sweep
+
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    runs = sweep.runs_of(args.configs, seeds, args.settings, args.episodes, args.evaluate)
+    sweep.sweep(runs, args.out, cluster=args.cluster, jobs=args.jobs, partition=args.partition)
+    sweep.print_table(sweep.load_runs(args.out))
+    print(f"results: {args.out}")
+
+
 def check_present(notebooks: list[Path]) -> None:
     """Refuse a missing notebook before any is worked on."""
     for path in notebooks:
@@ -255,6 +273,26 @@ def plot_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
     parser.add_argument("--dpi", type=integer_from(1), default=80, metavar="N", help="dots per inch (default: 80)")
 
 
+def sweep_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = f"some of {', '.join(SWEEP_NAMES)}"
+    parser.add_argument("configs", nargs="+", choices=SWEEP_NAMES, metavar="CONFIG", help=help_)
+    parser.add_argument(
+        "--out", type=Path, default=Path("sweep.json"), metavar="FILE.json", help="(default: sweep.json)"
+    )
+    parser.add_argument("--seeds", type=integer_from(1), default=10, metavar="N", help="how many (default: 10)")
+    help_ = "the first of them (default: 0)"
+    parser.add_argument("--first-seed", type=integer_from(0), default=0, metavar="N", help=help_)
+    parser.add_argument("--episodes", type=integer_from(1), metavar="N", help="of each run (default: 6000, long 15000)")
+    help_ = "evaluate the final and the best policy over N episodes (default: no evaluation)"
+    parser.add_argument("--evaluate", type=integer_from(0), default=0, metavar="N", help=help_)
+    help_ = "a hyperparameter's values to try, as in learn_rate=0.01,0.02; each combination, if repeated"
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE,...", help=help_)
+    help_ = "run here, or on a Slurm cluster (default: local)"
+    parser.add_argument("--cluster", choices=["local", "slurm"], default="local", help=help_)
+    parser.add_argument("--partition", metavar="NAME", help="Slurm's (default: the cluster's)")
+    parser.add_argument("--jobs", type=integer_from(1), metavar="N", help="runs at a time (default: what there is)")
+
+
 @dataclass(frozen=True)
 class Command:
     """A command: what runs it, whose docstring is its help, and what declares its arguments."""
@@ -272,6 +310,7 @@ COMMANDS = {
     "evaluate": Command(evaluate, evaluate_arguments),
     "record": Command(record, record_arguments),
     "plot": Command(plot, plot_arguments),
+    "sweep": Command(sweep, sweep_arguments),
 }
 
 
