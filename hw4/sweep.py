@@ -158,7 +158,7 @@ def compact_curves(data: Mapping[str, list], every: int = CURVE_EVERY) -> dict[s
     episodes = np.asarray(data["episode_num"])
     points = np.arange(every, episodes[-1] + 1, every)
     ends = np.searchsorted(episodes, points) + 1  # up to and with the first batch that gets there
-    starts = np.concatenate([[0], ends[:-1]])
+    starts = np.concatenate([[0], ends])[:-1]
     curves: dict[str, list[float]] = {"episode_num": episodes[ends - 1].tolist()}
     for name in CURVES:
         if name in data:
