@@ -176,7 +176,9 @@ def train_rl(
         p_net = net_type.build_for_env(make_env(), **hp)
     acting_net = p_net.share_memory()
     p_net = acting_net if learner_device.type == "cpu" else copy.deepcopy(acting_net).to(learner_device)
-    optimizer = torch.optim.Adam(p_net.parameters(), lr=hp["learn_rate"], eps=hp["eps"], fused=True)
+    optimizer = torch.optim.Adam(
+        p_net.parameters(), lr=hp["learn_rate"], betas=hp.get("adam_betas", (0.9, 0.999)), eps=hp["eps"], fused=True
+    )
     loader = OnPolicyLoader(
         partial(_make_agent, agent_type, acting_net),
         hp["batch_size"],
@@ -234,10 +236,15 @@ def _copy_parameters(source: nn.Module, target: nn.Module) -> None:
 def linear_schedule(
     optimizer: torch.optim.Optimizer, loss_fns: Sequence[nn.Module], hp: dict[str, Any]
 ) -> Callable[[float], None]:
-    """What changes over a run: the learning rate and beta go linearly to their final values, where hp names these."""
+    """What changes over a run: the learning rate and beta go linearly to their final values, where hp names these.
+
+    They do so over all of the run, or over a span of it that hp names, such as [0.5, 1] for its second half.
+    """
 
     def at(name: str, progress: float) -> float:
-        return hp[name] + progress * (hp.get(f"{name}_final", hp[name]) - hp[name])
+        start, end = hp.get(f"{name}_span", (0, 1))
+        share = min(max((progress - start) / (end - start), 0), 1)
+        return hp[name] + share * (hp.get(f"{name}_final", hp[name]) - hp[name])
 
     def set_all(progress: float) -> None:
         for group in optimizer.param_groups:

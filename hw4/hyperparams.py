@@ -21,6 +21,10 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
+
+
 _COUNT = _Kind(_is_count, "a whole number from 1")
 _WEIGHT = _Kind(lambda value: _is_number(value) and value >= 0, "a number from 0")
 _POSITIVE = _Kind(lambda value: _is_number(value) and value > 0, "a number above 0")
@@ -29,6 +33,10 @@ _LAYERS = _Kind(
     lambda value: isinstance(value, (list, tuple)) and all(map(_is_count, value)),
     "a list of whole numbers from 1, such as [128] or [512, 256]",
 )
+_SPAN = _Kind(
+    lambda value: _is_pair(value) and 0 <= value[0] < value[1] <= 1, "two shares of a run, in order, such as [0, 0.5]"
+)
+_BETAS = _Kind(lambda value: _is_pair(value) and all(0 <= v < 1 for v in value), "two numbers from 0 to below 1")
 _ACTIVATION = _Kind(lambda value: isinstance(value, str) and value in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
 _FLAG = _Kind(lambda value: isinstance(value, bool), "True or False")
 
@@ -43,7 +51,10 @@ REQUIRED = {
 OPTIONAL = {
     "delta": _WEIGHT,
     "beta_final": _WEIGHT,
+    "beta_span": _SPAN,
     "learn_rate_final": _WEIGHT,
+    "learn_rate_span": _SPAN,
+    "adam_betas": _BETAS,
     "activation": _ACTIVATION,
     "orthogonal": _FLAG,
 }

@@ -12,6 +12,7 @@ from hw4 import answers, experiments
 from hw4.experiments import (
     dump_training_data,
     exp_configs,
+    linear_schedule,
     load_checkpoint,
     load_training_data,
     run_or_load,
@@ -21,7 +22,7 @@ from hw4.experiments import (
     train_pg,
 )
 from hw4.rl_ac import AACPolicyNet
-from hw4.rl_pg import PolicyNet
+from hw4.rl_pg import ActionEntropyLoss, PolicyNet
 from tests import toy
 
 NAMES = ("vpg", "epg", "bpg", "cpg", "aac")
@@ -265,3 +266,34 @@ class TestLongRun:
         with pytest.raises(KeyboardInterrupt):
             train_long(tmp_path, **self.KWARGS)
         assert list(tmp_path.iterdir()) == []
+
+
+class TestSchedule:
+    """By hand: learn_rate from 0.02 to 0.002, beta from 0.5 to 0."""
+
+    HP = MappingProxyType({"learn_rate": 0.02, "learn_rate_final": 0.002, "beta": 0.5, "beta_final": 0.0})
+
+    @pytest.mark.parametrize(
+        ("spans", "progress", "learn_rate", "beta"),
+        [
+            ({}, 0.0, 0.02, 0.5),
+            ({}, 0.5, 0.011, 0.25),
+            ({}, 1.0, 0.002, 0.0),
+            ({"beta_span": [0, 0.5]}, 0.25, 0.0155, 0.25),
+            ({"beta_span": [0, 0.5]}, 0.75, 0.0065, 0.0),
+            ({"learn_rate_span": [0.6, 1.0]}, 0.6, 0.02, 0.2),
+            ({"learn_rate_span": [0.6, 1.0]}, 0.8, 0.011, 0.1),
+        ],
+    )
+    def test_goes_linearly_over_its_span(self, spans, progress, learn_rate, beta):
+        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+        entropy = ActionEntropyLoss(4, beta=1.0)
+        linear_schedule(optimizer, [entropy], {**self.HP, **spans})(progress)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(learn_rate)
+        assert entropy.beta == pytest.approx(beta)
+
+    def test_without_final_values_nothing_changes(self):
+        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+        entropy = ActionEntropyLoss(4, beta=1.0)
+        linear_schedule(optimizer, [entropy], HP)(0.7)
+        assert (optimizer.param_groups[0]["lr"], entropy.beta) == (0.01, 0.5)
