@@ -1,5 +1,6 @@
 """The project under a real Slurm: a cluster of this one machine, which tests/slurm.sh starts and stops."""
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from hw4 import slurm
+from hw4.slurm import call_each
+
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = ROOT / "tests" / "slurm.sh"
 SRUN = ["srun", "-c2"]
@@ -22,7 +26,7 @@ NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "dist", "
 
 
 def run(*command, **options):
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, **options)
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +131,111 @@ def test_jupyter_lab_answers_in_a_job_until_it_is_shut_down(environment):
         finally:
             job.terminate()
     assert answer(f"{address}/lab", token) is None
+
+
+# --- many tasks
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Looks at the queue that a test need not wait for."""
+    for name in ("LOOK_SECONDS", "QUEUE_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(slurm, name, 0.5)
+
+
+@pytest.fixture
+def in_cluster(environment, quick, monkeypatch):
+    """This process as on the cluster."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def queued(folder):
+    """The jobs of a folder's files that wait or run."""
+    ids = {path.name.partition("_")[0] for path in folder.glob("*_submission.sh")}
+    lines = run("squeue", "--noheader", "--states=PENDING,RUNNING", "--format=%A").stdout.split()
+    return ids & set(lines)
+
+
+@pytest.mark.usefixtures("in_cluster")
+def test_all_calls_are_one_array_job(tmp_path):
+    assert dict(call_each(time.sleep, [(0,)] * 3, tmp_path, at_once=2)) == {0: None, 1: None, 2: None}
+    (script,) = tmp_path.glob("*_submission.sh")
+    assert "#SBATCH --array=0-2%2\n" in script.read_text()
+
+
+@pytest.mark.usefixtures("in_cluster")
+def test_a_call_that_fails_says_why(tmp_path):
+    outcomes = dict(call_each(divmod, [(1, 1), (1, 0)], tmp_path))
+    assert outcomes == {0: None, 1: "ZeroDivisionError: integer division or modulo by zero"}
+
+
+@pytest.mark.usefixtures("in_cluster")
+def test_a_task_that_slurm_ends_is_missed(tmp_path):
+    outcomes = call_each(time.sleep, [(0,), (600,)], tmp_path / "a folder")
+    assert next(outcomes) == (0, None)
+    (script,) = (tmp_path / "a folder").glob("*_submission.sh")
+    run("scancel", f"{script.name.partition('_')[0]}_1")
+    ((number, why),) = outcomes
+    assert number == 1
+    assert why.startswith("Slurm ended it (CANCELLED); its log is ")
+
+
+@pytest.mark.usefixtures("in_cluster")
+def test_what_runs_is_cancelled_with_the_iteration_and_not_doubled_before(tmp_path):
+    outcomes = call_each(time.sleep, [(0,), (600,)], tmp_path)
+    next(outcomes)
+    assert queued(tmp_path)
+    with pytest.raises(RuntimeError, match="still in the queue: let it end, or 'scancel "):
+        next(call_each(time.sleep, [(0,), (600,)], tmp_path))
+    outcomes.close()
+    assert not queued(tmp_path)
+
+
+@pytest.mark.usefixtures("in_cluster")
+def test_a_job_that_slurm_refuses_is_an_error(tmp_path, capfd):
+    with pytest.raises(RuntimeError, match=r"^Slurm refused the job: .*[Ii]nvalid partition"):
+        next(call_each(time.sleep, [(0,), (0,)], tmp_path, partition="elsewhere"))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_machine_without_slurm_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="there is no Slurm on this machine"):
+        next(call_each(time.sleep, [(0,)], tmp_path))
+
+
+# --- sweeps
+
+
+def sweep(out, *arguments, **options):
+    command = [sys.executable, ROOT / "main.py", "sweep", "--episodes", 20, "--out", out, *arguments]
+    return run(*command, cwd=ROOT, **options)
+
+
+def records(file):
+    """A sweep's, without the seconds that its runs took."""
+    runs = json.loads(file.read_text())["runs"]
+    return [{key: value for key, value in run.items() if key != "train_seconds"} for run in runs]
+
+
+def test_a_sweep_has_the_same_records_on_slurm_as_here(environment, tmp_path):
+    for cluster in ("local", "slurm"):
+        arguments = ["vpg", "aac", "--seeds", 2, "--cluster", cluster]
+        result = sweep(tmp_path / f"{cluster}.json", *arguments, env=environment)
+        assert result.returncode == 0, result.stderr
+    assert len(records(tmp_path / "slurm.json")) == 4
+    assert records(tmp_path / "slurm.json") == records(tmp_path / "local.json")
+    assert not (tmp_path / "slurm.runs").exists()
+
+
+def test_a_sweep_names_a_run_that_fails_and_keeps_the_others(environment, tmp_path):
+    out = tmp_path / "sweep.json"
+    arguments = ["vpg", "--seeds", 1, "--cluster", "slurm"]
+    result = sweep(out, *arguments, "--set", "learn_rate=0.01,1e30", env=environment)
+    assert result.returncode == 2
+    assert re.search(r"^main.py sweep: error: 1 of 2 runs failed: vpg-0-\w+: \w+Error: .+\n\Z", result.stderr, re.M)
+    again = sweep(out, *arguments, "--set", "learn_rate=0.01", env=environment)
+    assert again.returncode == 0, again.stderr
+    assert "1 runs, 1 of them done before" in again.stdout
+    assert [record["settings"] for record in records(out)] == [["learn_rate=0.01"]]
