@@ -14,6 +14,7 @@ import itertools
 import json
 import multiprocessing as mp
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,7 +23,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import submitit
 import torch
 from tqdm import tqdm
 
@@ -32,12 +32,13 @@ from hw4.experiments import LONG_MAX_EPISODES, MAX_EPISODES, load_policy, parse_
 from hw4.files import PathLike, check_writable, replacing, save_checkpoint
 from hw4.loader import available_cpus
 from hw4.rl_data import check_count
+from hw4.slurm import call_each
 
 LONG = "aac_long"  # the actor-critic, with as many episodes as the assignment's last run
 RUNNING_MEAN_LEN = 100
 CURVE_EVERY = 50  # episodes
 CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline")
-POLL_SECONDS = 1.0
+SLURM = "slurm"  # the folder of its files, among the records
 
 
 class Run(NamedTuple):
@@ -158,7 +159,7 @@ def compact_curves(data: Mapping[str, list], every: int = CURVE_EVERY) -> dict[s
     episodes = np.asarray(data["episode_num"])
     points = np.arange(every, episodes[-1] + 1, every)
     ends = np.searchsorted(episodes, points) + 1  # up to and with the first batch that gets there
-    starts = np.concatenate([[0], ends[:-1]])
+    starts = np.concatenate([[0], ends])[:-1]
     curves: dict[str, list[float]] = {"episode_num": episodes[ends - 1].tolist()}
     for name in CURVES:
         if name in data:
@@ -231,7 +232,8 @@ def sweep(
     _write_json(gathered, out)
     for name in names:
         (folder / f"{name}.json").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # there may be a cluster's logs in it
+    shutil.rmtree(folder / SLURM, ignore_errors=True)
+    with contextlib.suppress(OSError):
         folder.rmdir()
     return gathered
 
@@ -303,22 +305,6 @@ def _locally(runs: Sequence[Run], folder: Path, jobs: int | None) -> Iterator[Ou
 
 def _on_slurm(runs: Sequence[Run], folder: Path, jobs: int | None, partition: str | None) -> Iterator[Outcome]:
     """Perform runs as the tasks of one array job; each as it ends."""
-    executor = submitit.AutoExecutor(folder=folder / "slurm", cluster="slurm")
-    executor.update_parameters(
-        name="sweep",
-        timeout_min=24 * 60,
-        cpus_per_task=1,
-        slurm_array_parallelism=min(jobs or len(runs), len(runs)),
-        **({"slurm_partition": partition} if partition else {}),
-    )
-    submitted = executor.map_array(perform_into, runs, [folder] * len(runs))
-    waiting = dict(zip(submitted, runs, strict=True))
-    try:
-        while waiting:
-            for job in [job for job in waiting if job.done()]:
-                error = job.exception()
-                yield waiting.pop(job), None if error is None else f"{type(error).__name__}: {error}"
-            time.sleep(POLL_SECONDS)
-    finally:
-        for job in waiting:
-            job.cancel()
+    arguments = [(run, folder.absolute()) for run in runs]
+    for number, error in call_each(perform_into, arguments, folder / SLURM, at_once=jobs, partition=partition):
+        yield runs[number], error
