@@ -176,9 +176,7 @@ def train_rl(
         p_net = net_type.build_for_env(make_env(), **hp)
     acting_net = p_net.share_memory()
     p_net = acting_net if learner_device.type == "cpu" else copy.deepcopy(acting_net).to(learner_device)
-    optimizer = torch.optim.Adam(
-        p_net.parameters(), lr=hp["learn_rate"], betas=hp.get("adam_betas", (0.9, 0.999)), eps=hp["eps"], fused=True
-    )
+    optimizer = torch.optim.Adam(p_net.parameters(), lr=hp["learn_rate"], eps=hp["eps"], fused=True)
     loader = OnPolicyLoader(
         partial(_make_agent, agent_type, acting_net),
         hp["batch_size"],
@@ -189,7 +187,7 @@ def train_rl(
     )
     info = {"net_type": net_type.__name__, "hp": hp, "env_name": ENV_NAME, "seed": seed}
     trainer = PolicyTrainer(
-        p_net, optimizer, loss_fns, loader, checkpoints_file, linear_schedule(optimizer, loss_fns, hp), info
+        p_net, optimizer, loss_fns, loader, checkpoints_file, make_schedule(optimizer, loss_fns, hp), info
     )
     if resume and checkpoints_file is not None:
         loader.next_episode = trainer.resume(checkpoints_file)
@@ -233,18 +231,19 @@ def _copy_parameters(source: nn.Module, target: nn.Module) -> None:
         to.copy_(from_)
 
 
-def linear_schedule(
+def make_schedule(
     optimizer: torch.optim.Optimizer, loss_fns: Sequence[nn.Module], hp: dict[str, Any]
 ) -> Callable[[float], None]:
-    """What changes over a run: the learning rate and beta go linearly to their final values, where hp names these.
+    """What changes over a run, as a function of the share of it that is done: the learning rate, and beta.
 
-    They do so over all of the run, or over a span of it that hp names, such as [0.5, 1] for its second half.
+    Each is its hyperparameter, times a factor that goes linearly from point to point of its `..._schedule`, a list of
+    (share of the run, factor), where there is one. Two points at one share make a step.
     """
 
     def at(name: str, progress: float) -> float:
-        start, end = hp.get(f"{name}_span", (0, 1))
-        share = min(max((progress - start) / (end - start), 0), 1)
-        return hp[name] + share * (hp.get(f"{name}_final", hp[name]) - hp[name])
+        points = hp.get(f"{name}_schedule", [(0, 1)])
+        shares, factors = zip(*points, strict=True)
+        return hp[name] * float(np.interp(progress, shares, factors))
 
     def set_all(progress: float) -> None:
         for group in optimizer.param_groups:

@@ -21,8 +21,13 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
+def _is_schedule(value: Any) -> bool:
+    if not isinstance(value, (list, tuple)) or not value:
+        return False
+    if not all(isinstance(point, (list, tuple)) and len(point) == 2 and all(map(_is_number, point)) for point in value):
+        return False
+    shares = [share for share, _ in value]
+    return shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1 and all(factor >= 0 for _, factor in value)
 
 
 _COUNT = _Kind(_is_count, "a whole number from 1")
@@ -33,10 +38,11 @@ _LAYERS = _Kind(
     lambda value: isinstance(value, (list, tuple)) and all(map(_is_count, value)),
     "a list of whole numbers from 1, such as [128] or [512, 256]",
 )
-_SPAN = _Kind(
-    lambda value: _is_pair(value) and 0 <= value[0] < value[1] <= 1, "two shares of a run, in order, such as [0, 0.5]"
+_SCHEDULE = _Kind(
+    _is_schedule,
+    "a list of points (share of the run, factor), shares from 0 to 1 and rising, factors from 0, such as "
+    "[[0, 1], [0.5, 1], [1, 0.1]]",
 )
-_BETAS = _Kind(lambda value: _is_pair(value) and all(0 <= v < 1 for v in value), "two numbers from 0 to below 1")
 _ACTIVATION = _Kind(lambda value: isinstance(value, str) and value in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
 _FLAG = _Kind(lambda value: isinstance(value, bool), "True or False")
 
@@ -50,11 +56,8 @@ REQUIRED = {
 }
 OPTIONAL = {
     "delta": _WEIGHT,
-    "beta_final": _WEIGHT,
-    "beta_span": _SPAN,
-    "learn_rate_final": _WEIGHT,
-    "learn_rate_span": _SPAN,
-    "adam_betas": _BETAS,
+    "beta_schedule": _SCHEDULE,
+    "learn_rate_schedule": _SCHEDULE,
     "activation": _ACTIVATION,
     "orthogonal": _FLAG,
     "value_scale": _POSITIVE,

@@ -327,6 +327,14 @@ class TestHyperparameters:
             ("activation", ["relu"]),
             ("activation", None),
             ("orthogonal", "yes"),
+            ("value_scale", 0),
+            ("learn_rate_schedule", 0.5),
+            ("learn_rate_schedule", []),
+            ("learn_rate_schedule", [0, 1]),
+            ("learn_rate_schedule", [[0.5, 1], [0.4, 1]]),
+            ("learn_rate_schedule", [[0, 1], [1.5, 1]]),
+            ("beta_schedule", [[0, 1], [1, -1]]),
+            ("beta_schedule", [[0, "1"]]),
         ],
     )
     def test_of_a_wrong_kind(self, name, value):

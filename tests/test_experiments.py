@@ -12,9 +12,9 @@ from hw4 import answers, experiments
 from hw4.experiments import (
     dump_training_data,
     exp_configs,
-    linear_schedule,
     load_checkpoint,
     load_training_data,
+    make_schedule,
     run_or_load,
     train_aac,
     train_config,
@@ -269,31 +269,28 @@ class TestLongRun:
 
 
 class TestSchedule:
-    """By hand: learn_rate from 0.02 to 0.002, beta from 0.5 to 0."""
+    """By hand: learn_rate from 0.02 to a tenth of it, beta from 0.5 to 0."""
 
-    HP = MappingProxyType({"learn_rate": 0.02, "learn_rate_final": 0.002, "beta": 0.5, "beta_final": 0.0})
+    HP = MappingProxyType({"learn_rate": 0.02, "beta": 0.5})
+
+    @staticmethod
+    def at(progress, **hp):
+        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+        entropy = ActionEntropyLoss(4, beta=1.0)
+        make_schedule(optimizer, [entropy], {**TestSchedule.HP, **hp})(progress)
+        return optimizer.param_groups[0]["lr"], entropy.beta
 
     @pytest.mark.parametrize(
-        ("spans", "progress", "learn_rate", "beta"),
-        [
-            ({}, 0.0, 0.02, 0.5),
-            ({}, 0.5, 0.011, 0.25),
-            ({}, 1.0, 0.002, 0.0),
-            ({"beta_span": [0, 0.5]}, 0.25, 0.0155, 0.25),
-            ({"beta_span": [0, 0.5]}, 0.75, 0.0065, 0.0),
-            ({"learn_rate_span": [0.6, 1.0]}, 0.6, 0.02, 0.2),
-            ({"learn_rate_span": [0.6, 1.0]}, 0.8, 0.011, 0.1),
-        ],
+        ("progress", "learn_rate", "beta"),
+        [(0.0, 0.02, 0.5), (0.25, 0.0155, 0.5), (0.5, 0.011, 0.5), (1.0, 0.002, 0.0)],
     )
-    def test_goes_linearly_over_its_span(self, spans, progress, learn_rate, beta):
-        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-        entropy = ActionEntropyLoss(4, beta=1.0)
-        linear_schedule(optimizer, [entropy], {**self.HP, **spans})(progress)
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(learn_rate)
-        assert entropy.beta == pytest.approx(beta)
+    def test_goes_linearly_from_point_to_point(self, progress, learn_rate, beta):
+        schedules = {"learn_rate_schedule": [[0, 1], [1, 0.1]], "beta_schedule": [[0, 1], [0.5, 1], [1, 0]]}
+        assert self.at(progress, **schedules) == pytest.approx((learn_rate, beta))
 
-    def test_without_final_values_nothing_changes(self):
-        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-        entropy = ActionEntropyLoss(4, beta=1.0)
-        linear_schedule(optimizer, [entropy], HP)(0.7)
-        assert (optimizer.param_groups[0]["lr"], entropy.beta) == (0.01, 0.5)
+    @pytest.mark.parametrize(("progress", "beta"), [(0.499, 0.5), (0.5, 0.0), (0.501, 0.0)])
+    def test_two_points_at_one_share_make_a_step(self, progress, beta):
+        assert self.at(progress, beta_schedule=[[0, 1], [0.5, 1], [0.5, 0], [1, 0]])[1] == beta
+
+    def test_without_schedules_nothing_changes(self):
+        assert self.at(0.7) == (0.02, 0.5)
