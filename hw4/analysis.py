@@ -4,7 +4,7 @@ All of it is measured on one actor-critic run, at stages of its training; `analy
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.rl_data import Episode, TrainBatch, check_count
 from hw4.rl_pg import action_log_probs, policy_loss
 
-STAGES = {"early": 500, "middle": 2500, "late": 6000}  # episodes trained
+STAGES: Mapping[str, int] = {"early": 500, "middle": 2500, "late": 6000}  # episodes trained
 BATCHES = 200  # at each stage
 CALIBRATION_BINS = 20
 VARIANCE_EVERY = 250  # episodes between two readings of the critic's explained variance
@@ -31,19 +31,25 @@ LEFT_LEG, RIGHT_LEG, HEIGHT = 6, 7, 1  # features of an observation
 
 
 def analyse(
-    hp: dict[str, Any], seed: int, *, stages: dict[str, int] | None = None, batches: int = BATCHES
+    hp: dict[str, Any],
+    seed: int,
+    *,
+    stages: Mapping[str, int] = STAGES,
+    batches: int = BATCHES,
+    max_episodes: int = MAX_EPISODES,
 ) -> dict[str, Any]:
     """Train an actor-critic, and look into it at each stage.
 
     :param hp: the run's hyperparameters.
-    :param stages: {name: episodes trained by then}; the last one ends the run.
+    :param stages: {name: episodes trained by then}.
     :param batches: batches that are played at each stage.
+    :param max_episodes: the run's length, over which its schedules go.
     :return: plain data: `seed`, `hyperparams`, `explained_variance` over training, and for each of `stages` its
         `episodes`, `gradient` (see `gradient_noise`), `critic` (see `calibration`) and `time` (see `time_use`).
     """
-    stages = STAGES if stages is None else stages
     check_count("batches", batches, minimum=2)
-    snapshots = train_with_snapshots(hp, seed, sorted({*stages.values(), *_readings(max(stages.values()))}))
+    readings = range(VARIANCE_EVERY, max_episodes + 1, VARIANCE_EVERY)
+    snapshots = train_with_snapshots(hp, seed, sorted({*stages.values(), *readings}), max_episodes)
     result: dict[str, Any] = {
         "seed": seed,
         "hyperparams": hp,
@@ -66,12 +72,10 @@ def analyse(
     return result
 
 
-def _readings(end: int) -> range:
-    return range(VARIANCE_EVERY, end + 1, VARIANCE_EVERY)
-
-
-def train_with_snapshots(hp: dict[str, Any], seed: int, at: Sequence[int]) -> dict[int, AACPolicyNet]:
-    """Train for `max(at)` episodes; the network as it was when each number of episodes had been played."""
+def train_with_snapshots(
+    hp: dict[str, Any], seed: int, at: Sequence[int], max_episodes: int
+) -> dict[int, AACPolicyNet]:
+    """Train; {episodes: the network as it was when so many had been played}."""
     waiting = sorted(at)
     snapshots: dict[int, AACPolicyNet] = {}
     played = 0
@@ -82,8 +86,7 @@ def train_with_snapshots(hp: dict[str, Any], seed: int, at: Sequence[int]) -> di
         while waiting and (played >= waiting[0] or final):
             snapshots[waiting.pop(0)] = copy.deepcopy(p_net)  # type: ignore[assignment]
 
-    # The schedules are those of a whole run, of which this is a part.
-    train_aac(hp=hp, seed=seed, max_episodes=max(MAX_EPISODES, *at), post_batch_fn=keep)
+    train_aac(hp=hp, seed=seed, max_episodes=max_episodes, post_batch_fn=keep)
     return snapshots
 
 
