@@ -152,14 +152,11 @@ def plot(args: argparse.Namespace) -> None:
     check_file_writable(args.out)
 
     from hw4.files import load_training_data
-    from hw4.plots import plot_experiment_results
+    from hw4.plots import plot_experiment_results, save
 
     results = {name: data for file in args.results for name, data in load_training_data(file).items()}
     figure = plot_experiment_results(results)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.out.with_name(f".{args.out.name}")
-    figure.savefig(partial, format=args.out.suffix.lstrip(".") or "png", dpi=args.dpi)
-    partial.replace(args.out)
+    save(figure, args.out, dpi=args.dpi)
     print(args.out)
 
 
@@ -178,6 +175,41 @@ def sweep(args: argparse.Namespace) -> None:
     sweep.sweep(runs, args.out, cluster=args.cluster, jobs=args.jobs, partition=args.partition)
     sweep.print_table(sweep.load_runs(args.out))
     print(f"results: {args.out}")
+
+
+def analyse(args: argparse.Namespace) -> None:
+    """Train aac with one seed, and measure the gradient's noise, the critic, and where the time goes, into one file."""
+    check_file_writable(args.out)
+
+    from cs236781.files import write_whole
+    from hw4 import analysis, answers
+
+    result = analysis.analyse(answers.part1_aac_hyperparams(), args.seed)
+    write_whole(args.out, json.dumps(result).encode())
+    print(args.out)
+
+
+def figures(args: argparse.Namespace) -> None:
+    """Draw the figures of a sweep (with evaluations) and of an analysis, as PNG files in a folder."""
+    check_folder_writable(args.out_dir)
+
+    from hw4 import plots
+    from hw4.sweep import load_runs
+
+    drawn = {
+        "seeds": plots.plot_seeds(load_runs(args.seeds)),
+        "evaluations": plots.plot_evaluations(load_runs(args.seeds)),
+        "reached": plots.plot_share_reached(load_runs(args.seeds)),
+    }
+    analysis = json.loads(args.analysis.read_text())
+    drawn |= {
+        "gradient_noise": plots.plot_gradient_noise(analysis),
+        "critic": plots.plot_critic(analysis),
+        "time_use": plots.plot_time_use(analysis),
+    }
+    for name, figure in drawn.items():
+        plots.save(figure, args.out_dir / f"{name}.png", dpi=args.dpi)
+        print(args.out_dir / f"{name}.png")
 
 
 def check_present(notebooks: list[Path]) -> None:
@@ -206,6 +238,11 @@ def add_playing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file that train --checkpoint wrote")
     parser.add_argument("--seed", type=integer_from(0), default=0, metavar="N", help="of the episodes (default: 0)")
     parser.add_argument("--greedy", action="store_true", help="take the most probable action, instead of drawing one")
+
+
+def add_dpi(parser: argparse.ArgumentParser) -> None:
+    """Declare a figure's resolution."""
+    parser.add_argument("--dpi", type=integer_from(1), default=80, metavar="N", help="dots per inch (default: 80)")
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -270,7 +307,23 @@ def plot_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
     help_ = "a results file, as train --out writes it"
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.dat", help=help_)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the figure (or .svg, .pdf)")
-    parser.add_argument("--dpi", type=integer_from(1), default=80, metavar="N", help="dots per inch (default: 80)")
+    add_dpi(parser)
+
+
+def analyse_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    parser.add_argument("--seed", type=integer_from(0), default=0, metavar="N", help="of the run (default: 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="what was measured")
+
+
+def figures_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "what sweep --evaluate wrote (default: results/part1_seeds.json)"
+    default = PROJECT / "results" / "part1_seeds.json"
+    parser.add_argument("--seeds", type=Path, default=default, metavar="FILE.json", help=help_)
+    help_ = "what analyse wrote (default: results/analysis.json)"
+    default = PROJECT / "results" / "analysis.json"
+    parser.add_argument("--analysis", type=Path, default=default, metavar="FILE.json", help=help_)
+    parser.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="where the figures go")
+    add_dpi(parser)
 
 
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
@@ -311,6 +364,8 @@ COMMANDS = {
     "record": Command(record, record_arguments),
     "plot": Command(plot, plot_arguments),
     "sweep": Command(sweep, sweep_arguments),
+    "analyse": Command(analyse, analyse_arguments),
+    "figures": Command(figures, figures_arguments),
 }
 
 

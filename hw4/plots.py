@@ -1,6 +1,7 @@
 """Training data in, a figure out."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hw4.env import REWARD_THRESHOLD
+from hw4.files import PathLike, replacing
 from hw4.statistics import estimate
 
 PANELS = {
@@ -112,6 +114,12 @@ def plot_share_reached(runs: Sequence[Mapping[str, Any]]) -> Figure:
     return fig
 
 
+def save(figure: Figure, filename: PathLike, dpi: int) -> None:
+    """Write a figure, whole or not at all, in the format that the file's ending names."""
+    with replacing(filename) as file:
+        figure.savefig(file, format=Path(filename).suffix.lstrip(".") or "png", dpi=dpi)
+
+
 def _describe(ax: Axes, title: str, ylabel: str) -> None:
     ax.set_title(title)
     ax.set_ylabel(ylabel)
@@ -159,8 +167,8 @@ def plot_critic(analysis: Mapping[str, Any]) -> Figure:
         ax.grid(alpha=0.3)
     axes[0].legend()
     readings = analysis["explained_variance"]
-    axes[-1].plot(readings["episodes"], readings["value"], "o-", markersize=3)
-    axes[-1].axhline(0, color="0.4", linestyle=":")
+    axes[-1].plot(readings["episodes"], readings["value"], "o-", markersize=3, label="the critic")
+    axes[-1].axhline(0, color="0.4", linestyle=":", label="a constant")
     _describe(axes[-1], "what the critic explains", "explained variance of the returns")
     return fig
 
@@ -175,9 +183,8 @@ def plot_time_use(analysis: Mapping[str, Any]) -> Figure:
     _describe(left, "height, median over the episodes that go on", "height above the pad (world units)")
     left.set_xlabel("step")
     actions = ("nothing", "left engine", "main engine", "right engine")
-    labels, bottoms = [], np.zeros(len(stages) * 3)
-    for name, stage in stages.items():
-        labels += [f"{name}, {place}" for place in stage["time"]["where"]]
+    labels = [f"{name}, {place}" for name, stage in stages.items() for place in stage["time"]["where"]]
+    bottoms = np.zeros(len(labels))
     for number, (action, colour) in enumerate(zip(actions, ("0.8", *list(COLOURS.values())[:3]), strict=True)):
         places = [place for stage in stages.values() for place in stage["time"]["where"].values()]
         shares = np.array([100 * place["share"] * place["actions"][number] for place in places])
@@ -188,5 +195,5 @@ def plot_time_use(analysis: Mapping[str, Any]) -> Figure:
     right.set_title("what it does, and where")
     right.set_xlabel("share of all steps (%)")
     right.grid(axis="x", alpha=0.3)
-    right.legend()
+    right.legend(loc="lower right")
     return fig
