@@ -256,11 +256,20 @@ main img, main video { max-width: 100%; height: auto; }
 .jp-RenderedHTMLCommon { overflow-wrap: break-word; }
 .jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
 .formula { display: block; overflow-x: auto; overflow-y: hidden; padding: 0.3rem 0; }
-.jp-InputArea-editor, .jp-OutputArea-output { overflow-x: auto; }
+.jp-InputArea-editor .highlight { overflow-x: auto; } /* what is around it is a table's cell, which does not scroll */
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }
 @media (max-width: 40rem) {
   main { padding: 0.25rem; }
   .jp-InputPrompt, .jp-OutputPrompt { display: none; }
+}
+@media print { /* paper does not scroll: smaller type, long lines broken; nothing cut by the end of a page */
+  :root { --jp-content-font-size1: 12px; --jp-code-font-size: 11px; }
+  main { max-width: none; padding: 0; }
+  .jp-Cell pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
+  .jp-Cell pre, .jp-Cell div, .jp-Cell table, .formula { overflow: visible !important; }
+  h1, h2, h3, h4, h5, h6 { break-after: avoid; }
+  .formula, tr, img, video { break-inside: avoid; }
+  video::-webkit-media-controls { display: none !important; }
 }
 </style>
 {%- endblock -%}

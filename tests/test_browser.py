@@ -1,0 +1,382 @@
+"""The exported page, and JupyterLab running the notebook, in a real browser: Debian's Chromium, with no network.
+
+Skipped where no Chromium is installed.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from cs236781.jupyter_utils import clear_notebook, export_html
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "Part1_DeepRL.ipynb"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's package chromium")
+
+DESKTOP, PHONE = (1280, 900), (390, 844)  # pixels
+A4 = (210 / 25.4 * 72, 297 / 25.4 * 72)  # points
+A4_BETWEEN_MARGINS = (718, 1047)  # pixels, at 96 an inch and with the margins of 1 cm that Chromium prints with
+# Milliseconds, far above what a quiet machine needs: 1 and 20 seconds.
+WAIT_LIMIT = 120_000
+RUN_LIMIT = 400_000  # for all cells of the notebook
+
+
+@dataclass
+class Visit:
+    """A page that was opened, and what the browser complained about or asked for meanwhile."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+def visit(context: BrowserContext, address: str) -> Visit:
+    seen = Visit(context.new_page())
+    page = seen.page
+    page.set_default_timeout(WAIT_LIMIT)
+
+    def note_message(message):
+        if message.type in ("error", "warning"):
+            seen.complaints.append(f"{message.type}: {message.text}")
+
+    def note_request(request):
+        if not request.url.startswith(("data:", "blob:")):  # these are in the page
+            seen.requests.append(request.url)
+
+    page.on("console", note_message)
+    page.on("pageerror", lambda error: seen.complaints.append(f"uncaught: {error}"))
+    page.on("requestfailed", lambda request: seen.complaints.append(f"{request.failure}: {request.url[:200]}"))
+    page.on("request", note_request)
+    page.goto(address)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    options = "--disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses root
+    with sync_playwright() as playwright:
+        # a profile of its own, fresh and in a temporary folder, comes with each launch
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=[*options.split(), *as_root])
+
+
+def outputs_with(kind, text=""):
+    """How many outputs of the committed notebook are of a kind and hold a text."""
+    outputs = [output for cell in nbformat.read(NOTEBOOK, as_version=4).cells for output in cell.get("outputs", [])]
+    return sum(kind in output.get("data", {}) and text in output.data[kind] for output in outputs)
+
+
+def formulas_written():
+    """How many formulas the committed notebook's text, with the answers it displays, is written with."""
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    texts += [output.get("data", {}).get("text/markdown", "") for cell in cells for output in cell.get("outputs", [])]
+    text = re.sub(r"`[^`]*`", "", "\n\n".join(texts))
+    return len(re.findall(r"\$\$.+?\$\$|\$.+?\$|\\begin\{align", text, re.DOTALL))
+
+
+# In the page: the result is a list with one entry for each thing found, so that a failure names the culprit.
+
+SIZES_OF_IMAGES = """async () => Promise.all([...document.querySelectorAll("main img, .jp-Notebook img")].map(
+    async image => { await image.decode(); return image.naturalWidth; }))"""
+
+# From the start, muted, for a tenth of a second; it loops, so a later look could find it at its beginning again.
+HOW_VIDEOS_PLAY = """async () => {
+    const results = [];
+    for (const video of document.querySelectorAll("video")) {
+        video.pause();
+        video.muted = true;
+        video.currentTime = 0;
+        await video.play();
+        for (let i = 0; i < 600 && !(video.currentTime > 0.1); i++) await new Promise(done => setTimeout(done, 50));
+        results.push({plays: video.currentTime > 0.1, width: video.videoWidth, error: video.error?.message ?? ""});
+        video.pause();
+    }
+    return results;
+}"""
+
+FORMULAS_WITHOUT_SIZE = """selector => [...document.querySelectorAll(selector)].filter(formula => {
+    const box = formula.getBoundingClientRect();
+    return box.width < 4 || box.height < 6 || box.height > 200;
+}).map(formula => formula.outerHTML.slice(0, 200))"""
+
+# Written one after the other they would stand beside each other.
+FRACTIONS = """() => [...document.querySelectorAll("mfrac")].map(fraction => {
+    const [above, below] = [...fraction.children].map(part => part.getBoundingClientRect());
+    return above.bottom <= below.top + 1;
+})"""
+
+TEXT_OUTSIDE_CODE = """() => {
+    const copy = document.querySelector("main, .jp-Notebook").cloneNode(true);
+    copy.querySelectorAll("pre, code, math, script, style, .jp-InputArea-editor").forEach(tag => tag.remove());
+    return copy.textContent;
+}"""
+
+# What reaches past the right edge of the given width, and no box around it can be scrolled far enough to show its end.
+OUT_OF_REACH = """width => {
+    const reach = new Map();
+    for (const box of document.querySelectorAll("main, main *")) {
+        if (box.scrollWidth <= box.clientWidth || getComputedStyle(box).overflowX === "visible") continue;
+        box.scrollLeft = 1e6;
+        reach.set(box, box.scrollLeft);
+        box.scrollLeft = 0;
+    }
+    return [...document.querySelectorAll("main *")].filter(tag => {
+        const box = tag.getBoundingClientRect();
+        if (box.width === 0 || box.right <= width + 1) return false;
+        for (let around = tag.parentElement; around; around = around.parentElement)
+            if (box.right - (reach.get(around) ?? 0) <= width + 1) return false;
+        return true;
+    }).map(tag => tag.outerHTML.slice(0, 200));
+}"""
+
+# What a box keeps from view: sideways too, where nothing can be scrolled.
+CUT_OFF = """sideways => [...document.querySelectorAll("main *")].filter(tag => {
+    const style = getComputedStyle(tag);
+    if (!tag.clientHeight || style.display === "inline" || tag.closest("math, video")) return false;
+    const wide = style.overflowX !== "visible" && tag.scrollWidth > tag.clientWidth + 1;
+    const high = style.overflowY === "hidden" && tag.scrollHeight > tag.clientHeight + 1;
+    return (sideways && wide) || high;
+}).map(tag => tag.outerHTML.slice(0, 200))"""
+
+
+def raw_tex(text):
+    return re.findall(r"\$\$|\\[a-zA-Z]+\b.{0,40}", text)
+
+
+# --- the exported page
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory) -> Path:
+    return export_html([NOTEBOOK], tmp_path_factory.mktemp("page") / "page.html")
+
+
+@pytest.fixture(scope="module", params=[DESKTOP, PHONE], ids=["desktop", "phone"])
+def shown(request, browser, page_file) -> Iterator[Visit]:
+    width, height = request.param
+    phone = request.param == PHONE
+    size = {"width": width, "height": height}
+    with browser.new_context(viewport=size, is_mobile=phone, has_touch=phone, offline=True) as context:
+        yield visit(context, page_file.as_uri())
+
+
+def test_the_page_asks_for_nothing_but_itself(shown, page_file):
+    assert shown.requests == [page_file.as_uri()]
+
+
+def test_the_page_gives_no_cause_to_complain(shown):
+    assert shown.complaints == []
+
+
+def test_every_image_of_the_page_decodes(shown):
+    sizes = shown.page.evaluate(SIZES_OF_IMAGES)
+    assert len(sizes) == outputs_with("image/png") > 0
+    assert all(size > 0 for size in sizes)
+
+
+def test_every_video_of_the_page_plays(shown):
+    videos = shown.page.evaluate(HOW_VIDEOS_PLAY)
+    assert videos == outputs_with("text/html", "<video") * [{"plays": True, "width": 600, "error": ""}]
+
+
+def test_formulas_of_the_page_are_typeset(shown):
+    assert shown.page.locator("math").count() == formulas_written() > 100
+    assert shown.page.evaluate(FORMULAS_WITHOUT_SIZE, "math") == []
+    fractions = shown.page.evaluate(FRACTIONS)
+    assert len(fractions) > 10
+    assert all(fractions)
+
+
+def test_no_raw_tex_is_left_in_the_page(shown):
+    assert raw_tex(shown.page.evaluate(TEXT_OUTSIDE_CODE)) == []
+
+
+def test_the_page_is_as_wide_as_the_screen(shown):
+    width = shown.page.viewport_size["width"]
+    assert shown.page.evaluate("document.documentElement.scrollWidth") == width
+    assert shown.page.evaluate(OUT_OF_REACH, width) == []
+
+
+def test_nothing_in_the_page_is_cut_off(shown):
+    assert shown.page.evaluate(CUT_OFF, False) == []
+
+
+WIDE = {
+    "code": new_code_cell("a = '" + "x" * 200 + "'"),
+    "formula": new_markdown_cell("$$" + "a + " * 60 + "b$$"),
+    "table": new_markdown_cell("|" + "long_name|" * 20 + "\n|" + "-|" * 20),
+    "output": new_code_cell("1", outputs=[new_output("stream", text="x" * 200)]),
+    "output table": new_code_cell(
+        "1", outputs=[new_output("display_data", {"text/html": f"<table><tr>{'<td>long_name</td>' * 20}</tr></table>"})]
+    ),
+    "plot": new_code_cell(
+        "1", outputs=[new_output("display_data", {"image/svg+xml": '<svg width="2000" height="9" viewBox="0 0 2 1"/>'})]
+    ),
+}
+
+
+@pytest.mark.parametrize("wide", WIDE.values(), ids=WIDE)
+def test_what_is_wide_can_be_reached_on_a_phone(browser, tmp_path, wide):
+    nbformat.write(new_notebook(cells=[wide]), tmp_path / "wide.ipynb")
+    address = export_html([tmp_path / "wide.ipynb"], tmp_path / "page.html").as_uri()
+    with browser.new_context(viewport={"width": PHONE[0], "height": PHONE[1]}, is_mobile=True) as context:
+        page = visit(context, address).page
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+        assert page.evaluate(OUT_OF_REACH, PHONE[0]) == []
+
+
+# --- the page on paper
+
+
+@pytest.fixture(scope="module")
+def paper(browser, page_file) -> Iterator[Page]:
+    """The page laid out as it is for printing on A4."""
+    width, height = A4_BETWEEN_MARGINS
+    with browser.new_context(viewport={"width": width, "height": height}, offline=True) as context:
+        page = visit(context, page_file.as_uri()).page
+        page.emulate_media(media="print")
+        yield page
+
+
+def test_on_paper_nothing_is_cut_off(paper):
+    assert paper.evaluate(CUT_OFF, True) == []
+    assert paper.evaluate(OUT_OF_REACH, A4_BETWEEN_MARGINS[0]) == []
+
+
+def test_printed_on_a4(paper):
+    pdf = paper.pdf(format="A4", margin=dict.fromkeys(("top", "right", "bottom", "left"), "1cm"))
+    assert pdf.startswith(b"%PDF-")
+    boxes = re.findall(rb"/MediaBox\s*\[\s*0 0 ([\d.]+) ([\d.]+)\s*\]", pdf)
+    assert len(boxes) == len(re.findall(rb"/Type\s*/Page\b", pdf))
+    assert 10 <= len(boxes) <= 40
+    for width, height in boxes:
+        assert (float(width), float(height)) == pytest.approx(A4, abs=1.5)  # Chromium rounds to whole pixels
+    assert pdf.count(b"/Subtype /Image") >= outputs_with("image/png")
+
+
+# --- JupyterLab
+
+
+@dataclass
+class Lab:
+    """JupyterLab after Run All Cells; the notebook is the file that it saved, its outputs cleared before."""
+
+    shown: Visit
+    address: str
+    notebook: nbformat.NotebookNode
+
+
+@pytest.fixture(scope="module")
+def lab_server(tmp_path_factory) -> Iterator[tuple[str, str, Path]]:
+    """The project's own script serving a copy of the project: its address, its token, the copy."""
+    home = tmp_path_factory.mktemp("home")
+    project = home / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "__pycache__", "monitor", "out", "venv", "env"))
+    clear_notebook(project / NOTEBOOK.name)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "VIRTUAL_ENV", "MPLBACKEND"):
+        environment.pop(name, None)  # without a screen, the script opens no browser of its own
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment |= {"HOME": str(home), "JUPYTER_TOKEN": token}
+    command = [str(project / "jupyter-lab.sh"), "--allow-root", f"--port={port}", "--ServerApp.port_retries=0"]
+    log = home / "log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + WAIT_LIMIT / 1000
+        while not answers(f"{address}/api"):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
+        yield address, token, project
+    finally:
+        server.terminate()  # it ends its kernels too
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def answers(address):
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def lab(browser, lab_server) -> Iterator[Lab]:
+    address, token, project = lab_server
+    path = project / NOTEBOOK.name
+    count = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
+    with browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}) as context:
+        shown = visit(context, f"{address}/lab/tree/{path.name}?token={token}")
+        page = shown.page
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.locator(".jp-InputPrompt", has_text=f"[{count}]:").wait_for(timeout=RUN_LIMIT)
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        page.keyboard.press("Control+s")
+        end = time.monotonic() + WAIT_LIMIT / 1000
+        while (notebook := nbformat.read(path, as_version=4)).cells[-1].execution_count is None:
+            assert time.monotonic() < end, "JupyterLab did not save the notebook"
+            page.wait_for_timeout(200)
+        yield Lab(shown, address, notebook)
+
+
+def test_lab_runs_every_cell_in_order(lab):
+    code = [cell for cell in lab.notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert [output for cell in code for output in cell.outputs if output.output_type == "error"] == []
+
+
+def test_lab_meets_no_error(lab):
+    # Its warnings are its own affair: on a busy machine it says that a cell it wanted to scroll to came late.
+    assert [complaint for complaint in lab.shown.complaints if not complaint.startswith("warning: ")] == []
+
+
+def test_lab_asks_nobody_but_its_own_server(lab):
+    assert [request for request in lab.shown.requests if not request.startswith(f"{lab.address}/")] == []
+
+
+def test_every_image_in_lab_decodes(lab):
+    sizes = lab.shown.page.evaluate(SIZES_OF_IMAGES)
+    assert len(sizes) == outputs_with("image/png") > 0
+    assert all(size > 0 for size in sizes)
+
+
+def test_every_video_in_lab_plays(lab):
+    videos = lab.shown.page.evaluate(HOW_VIDEOS_PLAY)
+    assert videos == outputs_with("text/html", "<video") * [{"plays": True, "width": 600, "error": ""}]
+
+
+def test_formulas_in_lab_are_typeset(lab):
+    page = lab.shown.page
+    assert page.locator("mjx-container").count() == formulas_written() > 100
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert page.evaluate(FORMULAS_WITHOUT_SIZE, "mjx-container") == []
