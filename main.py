@@ -61,6 +61,34 @@ def prepare_submission(args: argparse.Namespace) -> None:
     )
 
 
+def check_submission(args: argparse.Namespace) -> None:
+    """Run the public tests against the code of archives that were handed in; a line for each, exercise by exercise.
+
+    The tests are this project's, not the archive's; of an archive, only the package hw4 is used. What is wrong with an
+    archive is said in its line, and the others are checked all the same. Exit status: 0 where every archive's status
+    is ok (all tests were run to their end, passed or not); 1 where one's is not (it is broken, cannot be imported,
+    ran out of time or memory, or crashed), so that a person looks at it; 2 where nothing could be checked.
+
+    What this protects against: archives that write elsewhere when unpacked, hold links or inflate without end (they
+    are refused); code that by mistake has no end, takes all memory, prints without end, crashes or leaves processes
+    behind (it is ended); on Linux with user namespaces, code that uses the network or other processes. Code gets
+    none of the caller's environment variables, and a home of its own.
+
+    What it does NOT protect against: the code runs as you, and may read, change and delete what you may, fill the
+    disk, and use as much memory in each of many processes. It runs in the same process as the tests, and one who
+    sets out to cheat can report what he likes. So run this in a container or as a user who owns nothing, and read
+    the code before you trust a mark.
+    """
+    from cs236781 import checking
+
+    limits = checking.Limits(args.time_limit, args.memory)
+    rows = checking.check_submissions(args.archives, csv_file=args.csv, jobs=args.jobs, limits=limits)
+    print(checking.table(rows))
+    print(checking.isolation(), file=sys.stderr)
+    if any(row.status != "ok" for row in rows):
+        sys.exit(1)
+
+
 def run_all(args: argparse.Namespace) -> None:
     """Train and play the whole assignment into a folder: results, checkpoints, the executed notebook, its page.
 
@@ -211,6 +239,18 @@ def prepare_submission_arguments(parser: argparse.ArgumentParser) -> None:  # no
     add_running(parser)
 
 
+def check_submission_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "a file that prepare-submission made"
+    parser.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help=help_)
+    help_ = "archives checked at the same time (default: 1)"
+    parser.add_argument("--jobs", type=integer_from(1), default=1, metavar="N", help=help_)
+    parser.add_argument("--csv", type=Path, metavar="OUT", help="write the table to this file, too")
+    help_ = "seconds for an archive's tests; where they do not end, for each exercise's (default: 120)"
+    parser.add_argument("--time-limit", type=seconds, default=120, metavar="S", help=help_)
+    help_ = "megabytes that each process of an archive's code may take, on Linux (default: 2000)"
+    parser.add_argument("--memory", type=integer_from(1), default=2000, metavar="MB", help=help_)
+
+
 def run_all_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
     help_ = "where everything goes; made if missing"
     parser.add_argument("--out-dir", type=Path, required=True, metavar="OUT", help=help_)
@@ -267,6 +307,7 @@ COMMANDS = {
     "run-nb": Command(run_nb, run_nb_arguments),
     "clear-nb": Command(clear_nb, add_notebooks),
     "prepare-submission": Command(prepare_submission, prepare_submission_arguments),
+    "check-submission": Command(check_submission, check_submission_arguments),
     "run-all": Command(run_all, run_all_arguments),
     "train": Command(train, train_arguments),
     "evaluate": Command(evaluate, evaluate_arguments),
