@@ -14,7 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cs236781.commandline import PROJECT, Parser, integer_from, is_expected, number, one_line, seconds, stdout_is_closed
+from cs236781.commandline import (
+    PROJECT,
+    Paragraphs,
+    Parser,
+    integer_from,
+    is_expected,
+    number,
+    one_line,
+    seconds,
+    stdout_is_closed,
+)
 from cs236781.files import check_file_writable, check_folder_writable
 
 # The packages that do the work are imported inside the commands: some take seconds to load, and neither --help nor
@@ -245,8 +255,8 @@ def check_submission_arguments(parser: argparse.ArgumentParser) -> None:  # noqa
     help_ = "archives checked at the same time (default: 1)"
     parser.add_argument("--jobs", type=integer_from(1), default=1, metavar="N", help=help_)
     parser.add_argument("--csv", type=Path, metavar="OUT", help="write the table to this file, too")
-    help_ = "seconds for an archive's tests; where they do not end, for each exercise's (default: 120)"
-    parser.add_argument("--time-limit", type=seconds, default=120, metavar="S", help=help_)
+    help_ = "processor seconds for an archive's tests; if they need more, for each exercise's (default: 100)"
+    parser.add_argument("--time-limit", type=seconds, default=100, metavar="S", help=help_)
     help_ = "megabytes that each process of an archive's code may take, on Linux (default: 2000)"
     parser.add_argument("--memory", type=integer_from(1), default=2000, metavar="MB", help=help_)
 
@@ -323,7 +333,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, command in COMMANDS.items():
         text = (command.run.__doc__ or "").replace("%", "%%")
         command_parser = commands.add_parser(
-            name, help=text.splitlines()[0], description=text, allow_abbrev=False, add_help=True
+            name, help=text.splitlines()[0], description=text, formatter_class=Paragraphs, allow_abbrev=False
         )
         command.add_arguments(command_parser)
     args, unknown = parser.parse_known_args(arguments)

@@ -7,6 +7,7 @@ Where the system allows (Linux, user namespaces) the program has no network, and
 It runs as the user who calls, and may read what that user may read: this is no wall against an attacker.
 """
 
+import math
 import os
 import shutil
 import signal
@@ -30,6 +31,7 @@ MAX_OPEN_FILES = 1000
 # this alone.
 _ADDRESSES_ABOVE_MEMORY = 8 << 30
 
+_PATIENCE = 5  # the time on the clock, in processor time
 _TAIL_BYTES = 4096
 
 _NAMESPACES = [
@@ -48,7 +50,8 @@ class CancelledError(RuntimeError):
 class Limits:
     """What a program may use.
 
-    :param seconds: from its start to its end; each of its processes may also use as much processor time.
+    :param seconds: of processor time, for each of its processes, so that a busy machine changes no verdict. From its
+        start to its end it may take five times as long, for one that sleeps or waits for ever uses none.
     :param megabytes: of memory, for each of its processes. Known to Linux only.
     """
 
@@ -60,6 +63,8 @@ class Limits:
 class Outcome:
     """How a program ended.
 
+    :param timed_out: its time ran out. SIGKILL counts as that: it is how the system ends a first process whose
+        processor time is used up (and, seldom, one that is large where the machine's whole memory is used up).
     :param status: its exit status; minus the signal's number where one ended it.
     :param output: the end of what it printed, on both streams.
     """
@@ -102,7 +107,7 @@ class Sandbox:
         :raises OSError: it cannot be started, as where an earlier run removed its folder.
         """
         settings = {
-            "CPU": int(limits.seconds) + 1,
+            "CPU": math.ceil(limits.seconds),
             "DATA": limits.megabytes << 20,
             "AS": (limits.megabytes << 20) + _ADDRESSES_ABOVE_MEMORY,
             "FSIZE": MAX_FILE_MEGABYTES << 20,
@@ -124,13 +129,14 @@ class Sandbox:
                 pass_fds=descriptors,
             )
             try:
-                timed_out = self._wait(process, limits.seconds)
+                timed_out = self._wait(process, _PATIENCE * limits.seconds)
             finally:
                 with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 self._end_strays()
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            timed_out = timed_out or process.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
             return Outcome(timed_out, process.returncode, output.read(_TAIL_BYTES).decode(errors="replace"))
 
     def _environment(self) -> dict[str, str]:

@@ -45,8 +45,13 @@ def test_a_program_that_ends(box):
     assert sorted(outcome.output.split()) == ["said", "warned"]
 
 
-def test_a_program_that_does_not_end(box):
+def test_a_program_that_computes_without_end(box, monkeypatch):
+    monkeypatch.setattr(sandbox, "_PATIENCE", 1000)
     assert run(box, "while True: pass", Limits(seconds=1, megabytes=500)).timed_out
+
+
+def test_a_program_that_waits_without_end(box):
+    assert run(box, "import time; time.sleep(600)", Limits(seconds=0.2, megabytes=500)).timed_out
 
 
 def test_a_program_that_takes_all_memory(box):
@@ -96,7 +101,7 @@ def test_what_it_started_ends_with_its_time(box):
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "{mark}"], start_new_session=True)
         time.sleep(600)
         """
-    assert run(box, program, Limits(seconds=2, megabytes=500)).timed_out
+    assert run(box, program, Limits(seconds=1, megabytes=500)).timed_out
     assert not started_with(mark)
 
 
