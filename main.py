@@ -14,7 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cs236781.commandline import PROJECT, Parser, integer_from, is_expected, number, one_line, seconds, stdout_is_closed
+from cs236781.commandline import (
+    PROJECT,
+    Paragraphs,
+    Parser,
+    integer_from,
+    is_expected,
+    number,
+    one_line,
+    seconds,
+    stdout_is_closed,
+)
 from cs236781.files import check_file_writable, check_folder_writable
 
 # The packages that do the work are imported inside the commands: some take seconds to load, and neither --help nor
@@ -60,6 +70,34 @@ def prepare_submission(args: argparse.Namespace) -> None:
         allow_errors=args.allow_errors,
         timeout=args.timeout,
     )
+
+
+def check_submission(args: argparse.Namespace) -> None:
+    """Run the public tests against the code of archives that were handed in; a line for each, exercise by exercise.
+
+    The tests are this project's, not the archive's; of an archive, only the package hw4 is used. What is wrong with an
+    archive is said in its line, and the others are checked all the same. Exit status: 0 where every archive's status
+    is ok (all tests were run to their end, passed or not); 1 where one's is not (it is broken, cannot be imported,
+    ran out of time or memory, or crashed), so that a person looks at it; 2 where nothing could be checked.
+
+    What this protects against: archives that write elsewhere when unpacked, hold links or inflate without end (they
+    are refused); code that by mistake has no end, takes all memory, prints without end, crashes or leaves processes
+    behind (it is ended); on Linux with user namespaces, code that uses the network or other processes. Code gets
+    none of the caller's environment variables, and a home of its own.
+
+    What it does NOT protect against: the code runs as you, and may read, change and delete what you may, fill the
+    disk, and use as much memory in each of many processes. It runs in the same process as the tests, and one who
+    sets out to cheat can report what he likes. So run this in a container or as a user who owns nothing, and read
+    the code before you trust a mark.
+    """
+    from cs236781 import checking
+
+    limits = checking.Limits(args.time_limit, args.memory)
+    rows = checking.check_submissions(args.archives, csv_file=args.csv, jobs=args.jobs, limits=limits)
+    print(checking.table(rows))
+    print(checking.isolation(), file=sys.stderr)
+    if any(row.status != "ok" for row in rows):
+        sys.exit(1)
 
 
 def run_all(args: argparse.Namespace) -> None:
@@ -266,6 +304,18 @@ def prepare_submission_arguments(parser: argparse.ArgumentParser) -> None:  # no
     add_running(parser)
 
 
+def check_submission_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "a file that prepare-submission made"
+    parser.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help=help_)
+    help_ = "archives checked at the same time (default: 1)"
+    parser.add_argument("--jobs", type=integer_from(1), default=1, metavar="N", help=help_)
+    parser.add_argument("--csv", type=Path, metavar="OUT", help="write the table to this file, too")
+    help_ = "processor seconds for an archive's tests; if they need more, for each exercise's (default: 100)"
+    parser.add_argument("--time-limit", type=seconds, default=100, metavar="S", help=help_)
+    help_ = "megabytes that each process of an archive's code may take, on Linux (default: 2000)"
+    parser.add_argument("--memory", type=integer_from(1), default=2000, metavar="MB", help=help_)
+
+
 def run_all_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
     help_ = "where everything goes; made if missing"
     parser.add_argument("--out-dir", type=Path, required=True, metavar="OUT", help=help_)
@@ -358,6 +408,7 @@ COMMANDS = {
     "run-nb": Command(run_nb, run_nb_arguments),
     "clear-nb": Command(clear_nb, add_notebooks),
     "prepare-submission": Command(prepare_submission, prepare_submission_arguments),
+    "check-submission": Command(check_submission, check_submission_arguments),
     "run-all": Command(run_all, run_all_arguments),
     "train": Command(train, train_arguments),
     "evaluate": Command(evaluate, evaluate_arguments),
@@ -376,7 +427,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, command in COMMANDS.items():
         text = (command.run.__doc__ or "").replace("%", "%%")
         command_parser = commands.add_parser(
-            name, help=text.splitlines()[0], description=text, allow_abbrev=False, add_help=True
+            name, help=text.splitlines()[0], description=text, formatter_class=Paragraphs, allow_abbrev=False
         )
         command.add_arguments(command_parser)
     args, unknown = parser.parse_known_args(arguments)

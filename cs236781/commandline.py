@@ -55,6 +55,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help says more)\n")
 
 
+class Paragraphs(argparse.HelpFormatter):
+    """A command's help, with its paragraphs kept apart."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(super(Paragraphs, self)._fill_text(part, width, indent) for part in text.split("\n\n"))
+
+
 def is_expected(error: BaseException) -> bool:
     """Whether an error is an answer to the user; if not, it is a bug, and its traceback is needed.
 

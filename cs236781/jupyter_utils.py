@@ -385,8 +385,10 @@ def _plain_latex(latex: str) -> str:
 def _self_contained(page: str, base: Path) -> str:
     """The page with the local files it refers to put inside, and references to elsewhere removed."""
     soup = BeautifulSoup(page, "html.parser")
-    for tag in soup.find_all(["script", "iframe", "object", "embed"]):
+    for tag in soup.find_all(["script", "iframe", "object", "embed", "base"]):
         tag.decompose()
+    for tag in soup.find_all("meta", {"http-equiv": re.compile("^refresh$", re.IGNORECASE)}):
+        tag.decompose()  # it would lead the reader away, and no policy forbids that
     for tag in soup.find_all("link"):
         if not str(tag.get("href", "")).startswith("data:"):
             tag.decompose()

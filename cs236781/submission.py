@@ -45,7 +45,8 @@ def prepare_submission(
     :param skip_run: do not run the notebooks; export the outputs they hold.
     :param allow_errors: go on after cells that fail, their errors among the outputs.
     :param timeout: seconds a single cell may take; no limit by default.
-    :raises ValueError, TypeError: an id is no plain identifier, or given twice; a file is larger than 50 MB.
+    :raises ValueError, TypeError: an id is no plain identifier, or given twice; a file is larger than 50 MB, or is a
+        link that leads out of the project (said before anything runs).
     :raises OSError: there is no notebook, or no writing in out_dir (said before anything runs).
     :raises NotebookError: a notebook cannot be read, or a cell failed.
     """
@@ -98,7 +99,10 @@ def handed_in_files(root: Path) -> list[Path]:
     """The files of a project that go into the archive, sorted by name.
 
     Left out: what is hidden, caches, environments, checkpoints, build products, earlier archives, and links that
-    lead to any of these or outside; a link to a file that does go in is packed as that file's content.
+    lead to any of these, to a folder or nowhere; a link to a file that does go in is packed as that file's content.
+
+    :raises ValueError: a link leads out of the project. Were it left out, its file would be missed only when the
+        archive is opened.
     """
     root = root.resolve()
     return sorted(_walk(root, root), key=lambda path: path.relative_to(root).as_posix())
@@ -110,8 +114,12 @@ def _walk(folder: Path, root: Path) -> Iterable[Path]:
             continue
         if path.is_symlink():
             target = path.resolve()
-            inside = target.is_file() and target.is_relative_to(root)
-            if inside and not any(_left_out(root / part) for part in _with_parents(target.relative_to(root))):
+            if not target.is_relative_to(root):
+                raise ValueError(
+                    f"{path.relative_to(root)} is a link that leads out of the project, to {target}: "
+                    "put a copy in its place, or remove it"
+                )
+            if target.is_file() and not any(_left_out(root / part) for part in _with_parents(target.relative_to(root))):
                 yield path
         elif path.is_dir():
             yield from _walk(path, root)

@@ -302,6 +302,8 @@ def html_output(html):
         '<iframe src="https://example.com"></iframe>',
         '<link rel="stylesheet" href="https://example.com/x.css">',
         '<img src="../secret.png">',
+        '<meta http-equiv="Refresh" content="0; url=https://example.com">',
+        '<base href="https://example.com/">',
     ],
 )
 def test_what_is_elsewhere_is_left_out(tmp_path, html):
