@@ -61,6 +61,13 @@ def prepare_submission(args: argparse.Namespace) -> None:
     )
 
 
+def prepare_dist(args: argparse.Namespace) -> None:
+    """Make the copy of the assignment that students receive, its solutions taken out, and pack hw4-dist.zip."""
+    from cs236781 import distribution
+
+    distribution.prepare_dist(root=PROJECT, out_dir=args.out_dir)
+
+
 def run_all(args: argparse.Namespace) -> None:
     """Train and play the whole assignment into a folder: results, checkpoints, the executed notebook, its page.
 
@@ -211,6 +218,11 @@ def prepare_submission_arguments(parser: argparse.ArgumentParser) -> None:  # no
     add_running(parser)
 
 
+def prepare_dist_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "where the archive goes (default: here)"
+    parser.add_argument("--out-dir", type=Path, default=Path(), metavar="DIR", help=help_)
+
+
 def run_all_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
     help_ = "where everything goes; made if missing"
     parser.add_argument("--out-dir", type=Path, required=True, metavar="OUT", help=help_)
@@ -267,6 +279,7 @@ COMMANDS = {
     "run-nb": Command(run_nb, run_nb_arguments),
     "clear-nb": Command(clear_nb, add_notebooks),
     "prepare-submission": Command(prepare_submission, prepare_submission_arguments),
+    "prepare-dist": Command(prepare_dist, prepare_dist_arguments),
     "run-all": Command(run_all, run_all_arguments),
     "train": Command(train, train_arguments),
     "evaluate": Command(evaluate, evaluate_arguments),
