@@ -79,14 +79,14 @@ def not_written() -> dict[str, str]:
 TO_DO = not_written()
 
 
-def exercise_in(error: BaseException | None) -> str | None:
-    """The exercise to do that an error, or one that led to it, names; None if there is none."""
+def exercise_in(error: BaseException | None, stderr: str) -> str | None:
+    """The exercise to do that an error names, or one that led to it, or a process's last words; None if none does."""
+    texts = []
     while error is not None:
-        for name in _NAMED.findall(str(error)):
-            if name in TO_DO:
-                return name
+        texts.append(str(error))
         error = error.__cause__ or error.__context__
-    return None
+    named = [name for text in [*texts, stderr] for name in _NAMED.findall(text) if name in TO_DO]
+    return named[0] if named else None
 
 
 # --- pytest's hooks, which conftest.py takes from here
@@ -95,7 +95,7 @@ def exercise_in(error: BaseException | None) -> str | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and call.excinfo is not None and (name := exercise_in(call.excinfo.value)):
+    if report.failed and call.excinfo is not None and (name := exercise_in(call.excinfo.value, report.capstderr)):
         report.exercise = name
         report.longrepr = f"NotImplementedError: {name}: {NOT_WRITTEN}"
     return report
@@ -128,7 +128,7 @@ def summary_line(name: str, prefixes: list[str], reports: list[pytest.TestReport
     """What a test run says of an exercise."""
     if name in TO_DO:
         waiting = {report.nodeid for report in reports if getattr(report, "exercise", None) == name}
-        return f"to do   {name:<44} {TO_DO[name]:<19} {len(waiting)} tests stop here"
+        return f"to do   {name:<44} {TO_DO[name]:<19} {f'{len(waiting)} tests stop here' if waiting else ''}".rstrip()
     own = [report for report in reports if any(f"tests/{prefix}" in report.nodeid for prefix in prefixes)]
     failed = {report.nodeid for report in own if report.failed and not hasattr(report, "exercise")}
     if failed:
