@@ -18,6 +18,12 @@ from cs236781.commandline import (
     PROJECT,
     Paragraphs,
     Parser,
+    add_dpi,
+    add_notebooks,
+    add_playing,
+    add_running,
+    add_workers,
+    check_present,
     integer_from,
     is_expected,
     number,
@@ -98,6 +104,13 @@ def check_submission(args: argparse.Namespace) -> None:
     print(checking.isolation(), file=sys.stderr)
     if any(row.status != "ok" for row in rows):
         sys.exit(1)
+
+
+def prepare_dist(args: argparse.Namespace) -> None:
+    """Make the copy of the assignment that students receive, its solutions taken out, and pack hw4-dist.zip."""
+    from cs236781 import distribution
+
+    distribution.prepare_dist(root=PROJECT, out_dir=args.out_dir)
 
 
 def run_all(args: argparse.Namespace) -> None:
@@ -250,43 +263,7 @@ def figures(args: argparse.Namespace) -> None:
         print(args.out_dir / f"{name}.png")
 
 
-def check_present(notebooks: list[Path]) -> None:
-    """Refuse a missing notebook before any is worked on."""
-    for path in notebooks:
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no notebook {path}")
-
-
 # --- their arguments
-
-
-def add_notebooks(parser: argparse.ArgumentParser) -> None:
-    """Declare the notebooks a command works on."""
-    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NB", help="a notebook file")
-
-
-def add_running(parser: argparse.ArgumentParser) -> None:
-    """Declare how notebooks are run."""
-    parser.add_argument("--allow-errors", action="store_true", help="go on after a cell that fails, keeping its error")
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds a cell may take (default: no limit)")
-
-
-def add_playing(parser: argparse.ArgumentParser) -> None:
-    """Declare the policy to play and how."""
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file that train --checkpoint wrote")
-    parser.add_argument("--seed", type=integer_from(0), default=0, metavar="N", help="of the episodes (default: 0)")
-    parser.add_argument("--greedy", action="store_true", help="take the most probable action, instead of drawing one")
-
-
-def add_dpi(parser: argparse.ArgumentParser) -> None:
-    """Declare a figure's resolution."""
-    parser.add_argument("--dpi", type=integer_from(1), default=80, metavar="N", help="dots per inch (default: 80)")
-
-
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Declare the number of processes."""
-    help_ = "processes that play; the results are the same (default: what suits the machine)"
-    parser.add_argument("--num-workers", type=integer_from(0), metavar="N", help=help_)
 
 
 def run_nb_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103 - the command's docstring says it
@@ -314,6 +291,11 @@ def check_submission_arguments(parser: argparse.ArgumentParser) -> None:  # noqa
     parser.add_argument("--time-limit", type=seconds, default=100, metavar="S", help=help_)
     help_ = "megabytes that each process of an archive's code may take, on Linux (default: 2000)"
     parser.add_argument("--memory", type=integer_from(1), default=2000, metavar="MB", help=help_)
+
+
+def prepare_dist_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "where the archive goes (default: here)"
+    parser.add_argument("--out-dir", type=Path, default=Path(), metavar="DIR", help=help_)
 
 
 def run_all_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
@@ -409,6 +391,7 @@ COMMANDS = {
     "clear-nb": Command(clear_nb, add_notebooks),
     "prepare-submission": Command(prepare_submission, prepare_submission_arguments),
     "check-submission": Command(check_submission, check_submission_arguments),
+    "prepare-dist": Command(prepare_dist, prepare_dist_arguments),
     "run-all": Command(run_all, run_all_arguments),
     "train": Command(train, train_arguments),
     "evaluate": Command(evaluate, evaluate_arguments),

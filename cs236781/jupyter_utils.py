@@ -95,7 +95,7 @@ def run_notebook(
     for cell in _code_cells(notebook):
         cell.metadata.pop("execution", None)  # the times of an earlier run
         _keep_last_state(cell)
-    _write(notebook, out)
+    write_whole(out, _text(notebook))
     return out
 
 
@@ -195,15 +195,19 @@ def clear_notebook(path: str | Path) -> None:
     :raises OSError: the notebook is missing, or cannot be written.
     :raises NotebookError: the file is no notebook.
     """
-    path = Path(path)
-    notebook = _read(path)
+    write_whole(path, cleared(path))
+
+
+def cleared(path: str | Path) -> bytes:
+    """What `clear_notebook` would write; the file stays as it is."""
+    notebook = _read(Path(path))
     notebook.metadata.pop("widgets", None)
     for cell in _code_cells(notebook):
         cell.outputs = []
         cell.execution_count = None
         for key in ("execution", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)
-    _write(notebook, path)
+    return _text(notebook)
 
 
 def _code_cells(notebook: NotebookNode, stop: int | None = None) -> list[NotebookNode]:
@@ -229,9 +233,9 @@ def _read(path: Path) -> NotebookNode:
     return notebook
 
 
-def _write(notebook: NotebookNode, path: Path) -> None:
+def _text(notebook: NotebookNode) -> bytes:
     text = nbformat.writes(notebook)
-    write_whole(path, (text if text.endswith("\n") else text + "\n").encode())
+    return (text if text.endswith("\n") else text + "\n").encode()
 
 
 # --- exporting

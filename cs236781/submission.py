@@ -6,17 +6,15 @@ The same files give the same bytes. Nothing is left behind by a submission that 
 archive stay as they were.
 """
 
-import io
 import re
 import tempfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nbformat
 
-from cs236781.files import check_folder_writable, write_whole
+from cs236781.files import check_folder_writable, write_whole, zipped
 from cs236781.jupyter_utils import export_html, run_notebook
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -71,7 +69,7 @@ def prepare_submission(
         contents[page.name] = page.read_bytes()
         _check_sizes({member: len(data) for member, data in contents.items()})
         executable = {member for member in contents if (root / member).is_file() and _is_executable(root / member)}
-        archive = _zip(name, contents, executable)
+        archive = zipped(name, contents, executable)
 
         if not skip_run:
             for path in notebooks:
@@ -174,19 +172,6 @@ def _runs_missing(path: Path) -> str:
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     not_run = [cell for cell in cells if cell.source.strip() and cell.execution_count is None]
     return f" ({len(not_run)} of its {len(cells)} code cells were never run)" if not_run else ""
-
-
-def _zip(name: str, contents: dict[str, bytes], executable: set[str]) -> bytes:
-    """The archive's bytes, which depend on the names, the contents and who may be executed only."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for member in sorted(contents):
-            info = zipfile.ZipInfo(f"{name}/{member}", date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.create_system = 3  # Unix, on every system, for the mode to be read
-            info.external_attr = (0o100755 if member in executable else 0o100644) << 16
-            archive.writestr(info, contents[member])
-    return buffer.getvalue()
 
 
 def _summary(target: Path, contents: dict[str, bytes], archive_bytes: int) -> str:

@@ -2,7 +2,21 @@
 
 from typing import Any
 
+from hw4.exercise import exercise
 
+
+@exercise(
+    "These are good enough to see training work. Change them until the experiments pass their bars; what you add is "
+    "passed to PolicyNet too, and hw4/hyperparams.py says what else training understands.",
+    start={
+        "batch_size": 32,
+        "gamma": 0.99,
+        "beta": 0.5,
+        "learn_rate": 1e-3,
+        "eps": 1e-8,
+        "hidden_layers": [128, 128],
+    },
+)
 def part1_pg_hyperparams() -> dict[str, Any]:
     """What the four policy-gradient runs are trained with."""
     return {
@@ -18,6 +32,7 @@ def part1_pg_hyperparams() -> dict[str, Any]:
     }
 
 
+@exercise("Return a dict as above, with delta, the weight of the critic's term, in addition.")
 def part1_aac_hyperparams() -> dict[str, Any]:
     """What the actor-critic runs are trained with."""
     return {

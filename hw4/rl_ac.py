@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from hw4.exercise import exercise
 from hw4.rl_data import TrainBatch
 from hw4.rl_pg import PolicyAgent, PolicyNet, action_log_probs, build_mlp, check_weight, policy_loss
 
@@ -24,6 +25,10 @@ class AACPolicyNet(PolicyNet):
         however large the error is, so that values in the hundreds would take it hundreds of steps.
     """
 
+    @exercise(
+        "Make the actor as PolicyNet does, as self.scores if you want its speed, and the critic: a part of its own, or "
+        "one that shares layers with the actor."
+    )
     def __init__(
         self,
         in_features: int,
@@ -41,6 +46,7 @@ class AACPolicyNet(PolicyNet):
         self.values = build_mlp(in_features, 1, hidden_layers, activation, orthogonal)
         self.value_scale = value_scale
 
+    @exercise("Return scores and values; a state's value keeps an axis of length 1.")
     def forward(  # type: ignore[override]
         self, states: Float[Tensor, "*N O"]
     ) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N 1"]]:
@@ -55,6 +61,7 @@ class AACPolicyNet(PolicyNet):
 class AACPolicyAgent(PolicyAgent):
     """Plays by an AACPolicyNet, whose first output are the scores."""
 
+    @exercise("As PolicyAgent's, but this network returns values too.")
     def current_action_distribution(self) -> Float32[Tensor, " A"]:
         """Probabilities pi(.|s) of the actions in the current state."""
         with torch.no_grad():
@@ -76,6 +83,10 @@ class AACPolicyGradientLoss(nn.Module):
         check_weight("delta", delta)
         self.delta = delta
 
+    @exercise(
+        "Write the formula above, with the help of policy_loss and action_log_probs; no gradient of its first term "
+        "may reach the values. Refuse values that are not one for each experience with a ValueError."
+    )
     def forward(
         self, batch: TrainBatch, model_output: tuple[Float[Tensor, "N A"], Float[Tensor, "N 1"]]
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:

@@ -220,11 +220,12 @@ class TestNetworks:
 
 
 class TestLosses:
-    POLICY_LOSSES = (VanillaPolicyGradientLoss(), BaselinePolicyGradientLoss(), ActionEntropyLoss(3))
+    POLICY_LOSSES = (VanillaPolicyGradientLoss, BaselinePolicyGradientLoss, partial(ActionEntropyLoss, 3))
 
-    @pytest.mark.parametrize("loss_fn", POLICY_LOSSES, ids=lambda loss_fn: type(loss_fn).__name__)
+    @pytest.mark.parametrize("make_loss", POLICY_LOSSES, ids=["vanilla", "baseline", "entropy"])
     @pytest.mark.parametrize("shape", [(2, 3), (4, 3), (3,), (3, 3, 3)])
-    def test_scores_of_a_wrong_shape(self, loss_fn, shape):
+    def test_scores_of_a_wrong_shape(self, make_loss, shape):
+        loss_fn = make_loss()
         with pytest.raises(ValueError, match=r"(?i)shape|score"):
             loss_fn(batch_of(3), torch.zeros(shape))
 

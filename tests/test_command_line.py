@@ -313,11 +313,12 @@ def test_ctrl_c_ends_training_and_keeps_what_was_learned(workers, tmp_path):
         start_new_session=True,
     )
     deadline = time.monotonic() + 60
-    while not (tmp_path / "c.dat").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "c.dat").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
     stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == 0
+    assert process.returncode == 0, stderr
     assert "Traceback" not in stderr
     assert "interrupted" in stdout
     with (tmp_path / "r.dat").open("rb") as file:
