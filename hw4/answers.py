@@ -22,10 +22,10 @@ def part1_pg_hyperparams() -> dict[str, Any]:
     return {
         "batch_size": 10,  # episodes: small, for many updates in the 6000 episodes
         "gamma": 0.99,
-        "beta": 1.0,  # of the entropy loss: explore first ...
-        "beta_schedule": [[0, 1], [0.5, 0], [1, 0]],  # ... and land with a steady hand later
+        "beta": 1.0,  # of the entropy loss, at the start
+        "beta_schedule": [[0, 1.0], [1, 0.0]],  # exploring first, landing with a steady hand last
         "learn_rate": 0.02,
-        "learn_rate_schedule": [[0, 1], [0.5, 0.1], [0.5, 0.6], [1, 0.05]],  # settle, start again, settle
+        "learn_rate_schedule": [[0, 0.02], [1, 0.002]],
         "eps": 1e-8,
         "hidden_layers": [256],
         "orthogonal": True,
@@ -38,25 +38,14 @@ def part1_aac_hyperparams() -> dict[str, Any]:
     return {
         "batch_size": 8,  # episodes: with a critic, as few give a gradient that is good enough
         "gamma": 0.995,
-        "beta": 0.5,  # keeps all actions alive on the ground, doing nothing among them, until the critic is good ...
-        "beta_schedule": [
-            [0, 1],
-            [0.5, 1],
-            [0.5, 0],
-            [1, 0],
-        ],  # ... and then lets the policy find how still it pays to be
+        "beta": 0.5,
+        "beta_schedule": [[0, 0.5], [1, 0.0]],
         "delta": 0.03,  # returns are in the hundreds, so their squares would drown the policy's term
-        "learn_rate": 0.02,  # high, for many steps' progress in few updates
-        "learn_rate_schedule": [
-            [0, 1],
-            [0.5, 0.1],
-            [0.5, 0.6],
-            [1, 0.05],
-        ],  # settle, start again, settle
+        "learn_rate": 0.02,
+        "learn_rate_schedule": [[0, 0.02], [1, 0.002]],  # high, for progress in few updates; then low, to keep it
         "eps": 1e-8,
         "hidden_layers": [128],
         "orthogonal": True,
-        "value_scale": 10.0,  # the critic has to get to hundreds, in steps of about the learning rate
     }
 
 

@@ -236,14 +236,13 @@ def make_schedule(
 ) -> Callable[[float], None]:
     """What changes over a run, as a function of the share of it that is done: the learning rate, and beta.
 
-    Each is its hyperparameter, times a factor that goes linearly from point to point of its `..._schedule`, a list of
-    (share of the run, factor), where there is one. Two points at one share make a step.
+    Each goes linearly from point to point of its `..._schedule`, a list of (share of the run, value), where there is
+    one. Two points at one share make a step.
     """
 
     def at(name: str, progress: float) -> float:
-        points = hp.get(f"{name}_schedule", [(0, 1)])
-        shares, factors = zip(*points, strict=True)
-        return hp[name] * float(np.interp(progress, shares, factors))
+        shares, values = zip(*hp.get(f"{name}_schedule", [(0, hp[name])]), strict=True)
+        return float(np.interp(progress, shares, values))
 
     def set_all(progress: float) -> None:
         for group in optimizer.param_groups:

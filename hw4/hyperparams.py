@@ -27,7 +27,7 @@ def _is_schedule(value: Any) -> bool:
     if not all(isinstance(point, (list, tuple)) and len(point) == 2 and all(map(_is_number, point)) for point in value):
         return False
     shares = [share for share, _ in value]
-    return shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1 and all(factor >= 0 for _, factor in value)
+    return shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1 and all(point >= 0 for _, point in value)
 
 
 _COUNT = _Kind(_is_count, "a whole number from 1")
@@ -40,8 +40,8 @@ _LAYERS = _Kind(
 )
 _SCHEDULE = _Kind(
     _is_schedule,
-    "a list of points (share of the run, factor), shares from 0 to 1 and rising, factors from 0, such as "
-    "[[0, 1], [0.5, 1], [1, 0.1]]",
+    "a list of points (share of the run, value), shares from 0 to 1 and rising, values from 0, such as "
+    "[[0, 0.02], [1, 0.002]]",
 )
 _ACTIVATION = _Kind(lambda value: isinstance(value, str) and value in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
 _FLAG = _Kind(lambda value: isinstance(value, bool), "True or False")

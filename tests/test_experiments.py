@@ -285,12 +285,12 @@ class TestSchedule:
         [(0.0, 0.02, 0.5), (0.25, 0.0155, 0.5), (0.5, 0.011, 0.5), (1.0, 0.002, 0.0)],
     )
     def test_goes_linearly_from_point_to_point(self, progress, learn_rate, beta):
-        schedules = {"learn_rate_schedule": [[0, 1], [1, 0.1]], "beta_schedule": [[0, 1], [0.5, 1], [1, 0]]}
+        schedules = {"learn_rate_schedule": [[0, 0.02], [1, 0.002]], "beta_schedule": [[0, 0.5], [0.5, 0.5], [1, 0]]}
         assert self.at(progress, **schedules) == pytest.approx((learn_rate, beta))
 
     @pytest.mark.parametrize(("progress", "beta"), [(0.499, 0.5), (0.5, 0.0), (0.501, 0.0)])
     def test_two_points_at_one_share_make_a_step(self, progress, beta):
-        assert self.at(progress, beta_schedule=[[0, 1], [0.5, 1], [0.5, 0], [1, 0]])[1] == beta
+        assert self.at(progress, beta_schedule=[[0, 0.5], [0.5, 0.5], [0.5, 0], [1, 0]])[1] == beta
 
     def test_without_schedules_nothing_changes(self):
         assert self.at(0.7) == (0.02, 0.5)
