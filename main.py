@@ -343,7 +343,7 @@ def plot_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
 
 
 def analyse_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
-    parser.add_argument("--seed", type=integer_from(0), default=0, metavar="N", help="of the run (default: 0)")
+    parser.add_argument("--seed", type=integer_from(0), default=42, metavar="N", help="of the run (default: 42)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="what was measured")
 
 
