@@ -42,6 +42,11 @@ _NAMESPACES = [
 ]
 
 
+# A namespace's first process is deaf to most signals, and unshare (util-linux 2.38) loses which one ended it. So that
+# process is a shell, which waits for the program and says, by a status above 128, what ended it.
+_SHELL = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
+
+
 class CancelledError(RuntimeError):
     """A run that was ended because its caller asked for it."""
 
@@ -63,8 +68,6 @@ class Limits:
 class Outcome:
     """How a program ended.
 
-    :param timed_out: its time ran out. SIGKILL counts as that: it is how the system ends a first process whose
-        processor time is used up (and, seldom, one that is large where the machine's whole memory is used up).
     :param status: its exit status; minus the signal's number where one ended it.
     :param output: the end of what it printed, on both streams.
     """
@@ -107,7 +110,7 @@ class Sandbox:
         :raises OSError: it cannot be started, as where an earlier run removed its folder.
         """
         settings = {
-            "CPU": math.ceil(limits.seconds),
+            "CPU": f"{math.ceil(limits.seconds)}:{math.ceil(limits.seconds) + 1}",  # SIGXCPU, then SIGKILL
             "DATA": limits.megabytes << 20,
             "AS": (limits.megabytes << 20) + _ADDRESSES_ABOVE_MEMORY,
             "FSIZE": MAX_FILE_MEGABYTES << 20,
@@ -136,8 +139,9 @@ class Sandbox:
                 process.wait()
                 self._end_strays()
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            timed_out = timed_out or process.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
-            return Outcome(timed_out, process.returncode, output.read(_TAIL_BYTES).decode(errors="replace"))
+            status = process.returncode if process.returncode <= 128 else 128 - process.returncode
+            timed_out = timed_out or status == -signal.SIGXCPU
+            return Outcome(timed_out, status, output.read(_TAIL_BYTES).decode(errors="replace"))
 
     def _environment(self) -> dict[str, str]:
         """What a program is given instead of the caller's environment, with its keys and paths."""
@@ -191,7 +195,7 @@ def namespaces() -> tuple[str, ...]:
         with suppress(subprocess.TimeoutExpired):
             tried = subprocess.run([unshare, *options, "true"], capture_output=True, timeout=10, check=False)
             if tried.returncode == 0:
-                return (unshare, *options)
+                return (unshare, *options, *_SHELL)
     return ()
 
 

@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import sys
 import textwrap
@@ -52,6 +53,10 @@ def test_a_program_that_computes_without_end(box, monkeypatch):
 
 def test_a_program_that_waits_without_end(box):
     assert run(box, "import time; time.sleep(600)", Limits(seconds=0.2, megabytes=500)).timed_out
+
+
+def test_a_program_that_a_signal_ends(box):
+    assert run(box, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)").status == -signal.SIGSEGV
 
 
 def test_a_program_that_takes_all_memory(box):
