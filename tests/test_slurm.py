@@ -110,10 +110,9 @@ def answer(address, token, **options):
         return None
 
 
-@pytest.mark.usefixtures("time_limit")
 def test_jupyter_lab_answers_in_a_job_until_it_is_shut_down(environment):
     # --allow-root: JupyterLab wants it said when root, who alone can start the cluster, starts it
-    command = [*SRUN, str(ROOT / "jupyter-lab.sh"), "--allow-root"]
+    command = ["timeout", "300", *SRUN, str(ROOT / "jupyter-lab.sh"), "--allow-root"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as job:
         try:
             lines = iter(job.stderr.readline, "")
