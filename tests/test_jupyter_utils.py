@@ -253,7 +253,7 @@ def test_formulas_become_mathml(tmp_path, caplog, formula):
     assert len(page.find_all("math")) == 1
     assert "$" not in page.main.get_text()
     assert "\\" not in page.main.get_text()
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("cs236781")]
 
 
 def test_bare_environments_are_displayed_without_numbers(tmp_path):
