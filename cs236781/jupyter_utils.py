@@ -9,6 +9,7 @@ A notebook is replaced only by a finished one: when a cell fails, or Ctrl-C come
 """
 
 import json
+import logging
 import os
 import re
 import signal
