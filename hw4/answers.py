@@ -52,6 +52,17 @@ def part1_aac_hyperparams() -> dict[str, Any]:
     }
 
 
+def part1_aac_long_hyperparams() -> dict[str, Any]:
+    """What the long actor-critic run is trained with, which has the time for a longer horizon and a slower decay."""
+    return {
+        **part1_aac_hyperparams(),
+        "gamma": 0.995,
+        "beta_schedule": [[0, 0.5], [1, 0.0]],
+        "learn_rate": 0.02,
+        "learn_rate_schedule": [[0, 0.02], [1, 0.002]],
+    }
+
+
 part1_q1 = r"""
 **Why.** The estimate is an average of terms $\hat q_t \nabla\log\pi(a_t|s_t)$. The gradient of the log-probability
 has mean zero under the policy, $\sum_a \pi(a|s)\,\nabla\log\pi(a|s) = \nabla\sum_a\pi(a|s) = 0$, so any constant

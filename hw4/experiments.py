@@ -75,6 +75,7 @@ def exp_configs() -> list[ExpConfig]:
     ]
 
 
+LONG_NAME = "aac_long"  # the last run: aac, for longer
 CONFIG_NAMES = (*(config.name for config in exp_configs()), "aac")
 
 
@@ -124,8 +125,8 @@ def _config(name: str) -> ExpConfig:
 
 def parse_settings(name: str, settings: Sequence[str]) -> dict[str, Any]:
     """A configuration's hyperparameters with some changed by texts such as "learn_rate=0.01"."""
-    hp = answers.part1_aac_hyperparams() if name == "aac" else answers.part1_pg_hyperparams()
-    return with_settings(hp, settings)
+    hyperparams = {"aac": answers.part1_aac_hyperparams, LONG_NAME: answers.part1_aac_long_hyperparams}
+    return with_settings(hyperparams.get(name, answers.part1_pg_hyperparams)(), settings)
 
 
 def train_rl(
@@ -326,7 +327,11 @@ def train_long(
 
     directory = Path(checkpoints_dir)
     training_data = train_aac(
-        checkpoints_file=directory / CHECKPOINT_FILE, max_episodes=max_episodes, on_interrupt=stop, **train_kwargs
+        hp=answers.part1_aac_long_hyperparams(),
+        checkpoints_file=directory / CHECKPOINT_FILE,
+        max_episodes=max_episodes,
+        on_interrupt=stop,
+        **train_kwargs,
     )
     save_checkpoint(load_checkpoint(directory / CHECKPOINT_FILE), directory / CHECKPOINT_FILE_FINAL)
     return training_data

@@ -28,13 +28,12 @@ from tqdm import tqdm
 
 from hw4.env import REWARD_THRESHOLD
 from hw4.evaluation import evaluate
-from hw4.experiments import LONG_MAX_EPISODES, MAX_EPISODES, load_policy, parse_settings, train_config
+from hw4.experiments import LONG_MAX_EPISODES, LONG_NAME, MAX_EPISODES, load_policy, parse_settings, train_config
 from hw4.files import PathLike, check_writable, replacing, save_checkpoint
 from hw4.loader import available_cpus
 from hw4.rl_data import check_count
 from hw4.slurm import call_each
 
-LONG = "aac_long"  # the actor-critic, with as many episodes as the assignment's last run
 RUNNING_MEAN_LEN = 100
 CURVE_EVERY = 50  # episodes
 CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline")
@@ -63,7 +62,7 @@ class Run(NamedTuple):
 
     def hyperparams(self) -> dict[str, Any]:
         """The configuration's, changed by the settings."""
-        return parse_settings(self.trained_as, self.settings)
+        return parse_settings(self.configuration, self.settings)
 
 
 def runs_of(
@@ -86,7 +85,7 @@ def runs_of(
             configuration,
             seed,
             combination,
-            episodes or (LONG_MAX_EPISODES if configuration == LONG else MAX_EPISODES),
+            episodes or (LONG_MAX_EPISODES if configuration == LONG_NAME else MAX_EPISODES),
             evaluation_episodes,
         )
         for seed in seeds
