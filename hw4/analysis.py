@@ -22,7 +22,7 @@ from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.rl_data import Episode, TrainBatch, check_count
 from hw4.rl_pg import action_log_probs, policy_loss
 
-STAGES: Mapping[str, int] = {"early": 500, "plateau": 3500, "landing": 6000}  # episodes trained by then
+STAGES: Mapping[str, int] = {"early": 500, "plateau": 1500, "landing": 6000}  # episodes trained by then
 BATCHES = 200  # at each stage
 CALIBRATION_BINS = 20
 VARIANCE_EVERY = 250  # episodes between two readings of the critic's explained variance

@@ -53,6 +53,7 @@ TESTS_OF = {
     ],
     "PolicyTrainer.train_batch": ["test_training.py::TestTrainBatch", "test_training.py::TestNan"],
     "part1_aac_hyperparams": ["test_experiments.py::TestConfigurations::test_shipped_hyperparameters"],
+    "part1_aac_long_hyperparams": ["test_experiments.py::TestConfigurations::test_shipped_hyperparameters_have"],
     "AACPolicyNet.__init__": ["test_rl_ac.py::TestNet"],
     "AACPolicyNet.forward": ["test_rl_ac.py::TestNet"],
     "AACPolicyAgent.current_action_distribution": ["test_rl_ac.py::TestAgent"],
