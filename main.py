@@ -31,7 +31,7 @@ from cs236781.commandline import (
     seconds,
     stdout_is_closed,
 )
-from cs236781.files import check_file_writable, check_folder_writable
+from cs236781.files import check_file_writable, check_folder_writable, write_whole
 
 # The packages that do the work are imported inside the commands: some take seconds to load, and neither --help nor
 # the answer to wrong use should wait for what they do not need.
@@ -127,6 +127,8 @@ def run_all(args: argparse.Namespace) -> None:
 
     results, checkpoints, notebook = out_dir / "results", out_dir / "checkpoints", out_dir / NOTEBOOK
     run_experiments(results_dir=results, checkpoints_dir=checkpoints, num_workers=args.num_workers)
+    for file in (PROJECT / "results").glob("*.json"):  # of hours of sweeps, which the notebook shows
+        write_whole(results / file.name, file.read_bytes())
     run_notebook(PROJECT / NOTEBOOK, out=notebook, working_dir=out_dir)
     page = export_html([notebook], notebook.with_suffix(".html"))
     print("Done. Here are:")
@@ -232,7 +234,6 @@ def analyse(args: argparse.Namespace) -> None:
     """Train aac with one seed, and measure the gradient's noise, the critic, and where the time goes, into one file."""
     check_file_writable(args.out)
 
-    from cs236781.files import write_whole
     from hw4 import analysis, answers
 
     result = analysis.analyse(answers.part1_aac_hyperparams(), args.seed)
