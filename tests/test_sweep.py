@@ -1,6 +1,9 @@
 """Sweeps: which runs there are, what a record says, and that nothing is run twice or lost."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from hw4.experiments import parse_settings, train_config
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.sweep import Run, SweepError, compact_curves, load_runs, perform, runs_of, sweep
 
+ROOT = Path(__file__).resolve().parents[1]
 TINY = ("hidden_layers=[4]", "batch_size=2")
 
 
@@ -156,6 +160,20 @@ class TestSweep:
         runs = runs_of(["aac", "vpg"], [1], TINY, episodes=4)
         gathered = sweep(runs, tmp_path / "out.json", jobs=2)["runs"]
         assert [without_seconds(record) for record in gathered] == [without_seconds(perform(run)) for run in runs]
+
+
+def test_the_command_says_what_came_out(tmp_path):
+    command = [sys.executable, str(ROOT / "main.py"), "sweep", "vpg", "--seeds", "2", "--first-seed", "7"]
+    command += ["--episodes", "4", "--set", "hidden_layers=[4]", "--set", "gamma=0.9,0.99", "--out", "tried.json"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "vpg hidden_layers=[4] gamma=0.99" in result.stdout
+    assert sorted((run["seed"], run["hyperparams"]["gamma"]) for run in load_runs(tmp_path / "tried.json")) == [
+        (7, 0.9),
+        (7, 0.99),
+        (8, 0.9),
+        (8, 0.99),
+    ]
 
 
 def test_performing_leaves_the_callers_random_stream_alone():
