@@ -126,13 +126,13 @@ critic follows a little behind. And here episodes are cut off after 300 steps, w
 critic learns the mean over the times at which a state is visited. None of this biases the policy's gradient: any
 function of the state alone is a valid baseline, and a poor $v$ only takes out less of the variance.
 
-**Measured**, in the figure above (seed 42). The critic explains less of the returns than a constant would until about
-episode 750 (explained variance $-0.2$), at most a tenth of them until episode 2000, and half in the last
-thousand. It can't get to 1: part of the returns' variance is the $\varepsilon$ of the draws still to come, which no function of the state
-foretells. The other panels sort the states by the prediction: where the mean return lies on the dotted line, the
-critic is right on average, however wide the band of the returns around it. That it follows a little behind shows
-when the policy changes fast: at episode 2250, just after the lander has learned to come to rest, its explained
-variance falls to $-0.6$, and it has to learn the higher returns anew.
+**Measured**, in the figure above (seed 42). The critic explains less of the returns than a constant would until
+about episode 750 (explained variance $-0.2$), at most a tenth of them until episode 2000, and half in the last
+thousand. It can't get to 1: part of the returns' variance is the $\varepsilon$ of the draws still to come, which no
+function of the state foretells. The other panels sort the states by the prediction: where the mean return lies on
+the dotted line, the critic is right on average, however wide the band of the returns around it. That it follows a
+little behind shows when the policy changes fast: at episode 2250, just after the lander has learned to come to
+rest, its explained variance falls to $-0.6$, and it has to learn the higher returns anew.
 """
 
 part1_q3 = r"""
@@ -179,12 +179,12 @@ $-1$ because its $\beta$ is half as large, and is 0 from the middle on, when $\b
 
 **3. What the plateau is.** The figure above shows the AAC run before, on and after it. Early, all episodes end in a
 crash. On the plateau, after 1500 episodes, half of them end by the time limit: the lander has learned to fly to the
-pad and to stand there, but its engines go on pulsing. It does nothing in 68% of its steps on both legs, and coming to
-rest takes some 25 such steps in a row: at 68%, one try in $15\,000$. So the hundred points are almost never seen, and
-what is left to tell quiet from noise is the fuel, 0.03 points a pulse, against returns that vary by several points
-for other reasons. In the end it does nothing in 95% of its steps there (25 in a row: better than one try in four), and 92% of
-its episodes end at rest. In between lies a threshold: once rest is found now and then, its hundred points teach the
-policy to be quiet within a few hundred episodes. That is why results over seeds have two humps and hardly a middle
-(section 11). And it is why on some seeds the same plateau policy, choosing its likeliest action instead of drawing
-one, comes to rest at once: it knew what to do, and was never quiet enough to find out.
+pad and to stand there, but its engines go on pulsing. It does nothing in 68% of its steps on both legs, and coming
+to rest takes some 25 such steps in a row: at 68%, one try in $15\,000$. So the hundred points are almost never
+seen, and what is left to tell quiet from noise is the fuel, 0.03 points a pulse, against returns that vary by
+several points for other reasons. In the end it does nothing in 95% of its steps there (25 in a row: better than one
+try in four), and 92% of its episodes end at rest. In between lies a threshold: once rest is found now and then, its
+hundred points teach the policy to be quiet within a few hundred episodes. That is why results over seeds have two
+humps and hardly a middle (section 11). And it is why on some seeds the same plateau policy, choosing its likeliest
+action instead of drawing one, comes to rest at once: it knew what to do, and was never quiet enough to find out.
 """
