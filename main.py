@@ -226,7 +226,7 @@ def sweep(args: argparse.Namespace) -> None:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     runs = sweep.runs_of(args.configs, seeds, args.settings, args.episodes, args.evaluate)
     sweep.sweep(runs, args.out, cluster=args.cluster, jobs=args.jobs, partition=args.partition)
-    sweep.print_table(sweep.load_runs(args.out))
+    print(sweep.table(sweep.load_runs(args.out)))
     print(f"results: {args.out}")
 
 

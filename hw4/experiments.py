@@ -314,10 +314,15 @@ def run_or_load(
 
 
 def train_long(
-    checkpoints_dir: PathLike = "checkpoints", *, max_episodes: int = LONG_MAX_EPISODES, **train_kwargs: Any
+    checkpoints_dir: PathLike = "checkpoints",
+    *,
+    hp: dict[str, Any] | None = None,
+    max_episodes: int = LONG_MAX_EPISODES,
+    **train_kwargs: Any,
 ) -> dict[str, Any]:
     """The long actor-critic run; at its end, its best checkpoint is kept as the final one.
 
+    :param hp: its hyperparameters; `answers.part1_aac_long_hyperparams()` if none are given.
     :return: its training data.
     :raises KeyboardInterrupt: after Ctrl-C; the best checkpoint so far stays, but is not final.
     """
@@ -327,7 +332,7 @@ def train_long(
 
     directory = Path(checkpoints_dir)
     training_data = train_aac(
-        hp=answers.part1_aac_long_hyperparams(),
+        hp=answers.part1_aac_long_hyperparams() if hp is None else hp,
         checkpoints_file=directory / CHECKPOINT_FILE,
         max_episodes=max_episodes,
         on_interrupt=stop,

@@ -54,6 +54,7 @@ REQUIRED = {
     "eps": _POSITIVE,
     "hidden_layers": _LAYERS,
 }
+SCHEDULED = ("learn_rate", "beta")  # what may have a schedule
 OPTIONAL = {
     "delta": _WEIGHT,
     "beta_schedule": _SCHEDULE,
@@ -77,10 +78,19 @@ def check_hyperparams(hp: Mapping[str, Any], required: Sequence[str] = ()) -> No
     for name, kind in {**REQUIRED, **OPTIONAL}.items():
         if name in hp and not kind.accepts(hp[name]):
             raise ValueError(f"{name} must be {kind.description}, got {hp[name]!r}")
+    for name in SCHEDULED:
+        schedule = hp.get(f"{name}_schedule")
+        if schedule is not None and schedule[0][1] != hp[name]:
+            raise ValueError(
+                f"{name} is {hp[name]!r}, but {name}_schedule begins with {schedule[0][1]!r}: make them agree, or "
+                "leave the schedule out"
+            )
 
 
 def with_settings(hp: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Hyperparameters with some changed by texts of the form KEY=VALUE, the value as Python writes it.
+
+    A learning rate or beta that is set holds for the whole run, unless its schedule is set too.
 
     :raises ValueError: if a text is not of that form, or its key or value can't be.
     """
@@ -96,5 +106,12 @@ def with_settings(hp: Mapping[str, Any], settings: Sequence[str]) -> dict[str, A
             changed[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             changed[name] = text  # a word, such as an activation's name
+    names = {setting.partition("=")[0] for setting in settings}
+    for name in SCHEDULED:
+        schedule = f"{name}_schedule"
+        if name in names and schedule not in names:
+            changed.pop(schedule, None)
+        elif schedule in names and name not in names and _is_schedule(changed[schedule]):
+            changed[name] = changed[schedule][0][1]
     check_hyperparams(changed)
     return changed

@@ -33,6 +33,7 @@ from hw4.files import PathLike, check_writable, replacing, save_checkpoint
 from hw4.loader import available_cpus
 from hw4.rl_data import check_count
 from hw4.slurm import call_each
+from hw4.statistics import estimate
 
 RUNNING_MEAN_LEN = 100
 CURVE_EVERY = 50  # episodes
@@ -242,21 +243,37 @@ def _gathered(out: Path) -> dict[str, dict[str, Any]]:
     return {record["name"]: record for record in load_runs(out)} if out.exists() else {}
 
 
-def print_table(records: Sequence[Mapping[str, Any]]) -> None:
-    """Show medians over the seeds, with their range, for each configuration and settings."""
+def table(records: Sequence[Mapping[str, Any]]) -> str:
+    """What the seeds say of each configuration and settings, as a Markdown table.
+
+    Of the best mean(100) the interquartile mean with its 95% bootstrap interval, the median and the range; how many
+    seeds reached 200; and of evaluations of the final weights the median and the lowest seed.
+    """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         groups.setdefault(" ".join([record["configuration"], *record["settings"]]), []).append(record)
-    width = max(map(len, groups), default=0)
-    print(f"{'':{width}}  seeds  best mean(100): median, range   final: median   reached {REWARD_THRESHOLD:g}")
+    heads = ["configuration", "seeds", "best mean(100): IQM (95%)", "median", "range", "reached 200"]
+    rows = [[*heads, "final weights, evaluated: drawn", "likeliest action"], ["---"] * 8]
     for name, group in groups.items():
-        best = [record["best_mean_reward"] for record in group]
-        final = np.median([record["final_mean_reward"] for record in group])
+        best = np.array([record["best_mean_reward"] for record in group])
+        middle, low, high = estimate(best)
         reached = sum(record["episodes_to_200"] is not None for record in group)
-        print(
-            f"{name:{width}}  {len(group):5}  {np.median(best):13.1f}, {min(best):6.1f} to {max(best):6.1f}"
-            f"  {final:13.1f}   {reached:4} of {len(group)}"
-        )
+        cells = [
+            name,
+            str(len(group)),
+            f"{middle:.1f} ({low:.1f} to {high:.1f})",
+            f"{np.median(best):.1f}",
+            f"{best.min():.1f} to {best.max():.1f}",
+            f"{reached} of {len(group)}",
+            *(_evaluated(group, choice) for choice in ("stochastic", "greedy")),
+        ]
+        rows.append(cells)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _evaluated(records: Sequence[Mapping[str, Any]], choice: str) -> str:
+    means = [record["evaluation"]["final"][choice]["mean"] for record in records if record["evaluation"]]
+    return f"median {np.median(means):.1f}, lowest {min(means):.1f}" if means else "-"
 
 
 def load_runs(filename: PathLike) -> list[dict[str, Any]]:

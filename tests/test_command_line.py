@@ -276,7 +276,7 @@ def test_evaluate_prints_json_alone(trained):
     result = run("evaluate", "c.dat", "--episodes", "3", "--seed", "1", "--greedy", "--json", cwd=trained)
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout)
-    assert set(figures) == {"mean", "std", "share_at_least_200", "mean_length", "episodes"}
+    assert set(figures) == {"mean", "std", "share_at_least_200", "share_at_rest", "mean_length", "episodes"}
     assert figures["episodes"] == 3
 
 

@@ -15,6 +15,7 @@ from hw4.experiments import (
     load_checkpoint,
     load_training_data,
     make_schedule,
+    parse_settings,
     run_or_load,
     train_aac,
     train_config,
@@ -301,3 +302,17 @@ class TestSchedule:
 
     def test_without_schedules_nothing_changes(self):
         assert self.at(0.7) == (0.02, 0.5)
+
+    def test_a_value_that_is_set_replaces_its_schedule(self):
+        hp = parse_settings("cpg", ["learn_rate=0.01"])
+        assert hp["learn_rate"] == 0.01
+        assert "learn_rate_schedule" not in hp
+        assert "beta_schedule" in hp
+
+    def test_a_schedule_that_is_set_brings_its_first_value(self):
+        hp = parse_settings("cpg", ["beta_schedule=[[0,0.25],[1,0]]"])
+        assert (hp["beta"], hp["beta_schedule"]) == (0.25, [[0, 0.25], [1, 0]])
+
+    def test_a_value_that_its_schedule_does_not_begin_with_is_refused(self):
+        with pytest.raises(ValueError, match=r"learn_rate is 0\.01, but learn_rate_schedule begins with 0\.02"):
+            train_config("cpg", hp={**HP, "learn_rate_schedule": [[0, 0.02]]}, max_episodes=1)

@@ -176,6 +176,19 @@ def test_the_command_says_what_came_out(tmp_path):
     ]
 
 
+def test_the_table_by_hand():
+    records = [
+        {"configuration": "aac", "settings": [], "best_mean_reward": best, "episodes_to_200": to_200, "evaluation": {}}
+        for best, to_200 in ((100.0, None), (250.0, 900), (260.0, 800))
+    ]
+    for record, mean in zip(records, (90.0, 240.0, 250.0), strict=True):
+        record["evaluation"] = {"final": {choice: {"mean": mean} for choice in ("stochastic", "greedy")}}
+    cells = [cell.strip() for cell in sweep_module.table(records).splitlines()[-1].split("|")[1:-1]]
+    assert cells[:2] == ["aac", "3"]
+    assert cells[2].startswith("203.3 (")
+    assert cells[3:] == ["250.0", "100.0 to 260.0", "2 of 3", *["median 240.0, lowest 90.0"] * 2]
+
+
 def test_performing_leaves_the_callers_random_stream_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
