@@ -37,7 +37,7 @@ main img, main video { max-width: 100%; height: auto; }
 .jp-RenderedHTMLCommon { overflow-wrap: break-word; }
 .jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
 .formula { display: block; overflow-x: auto; overflow-y: hidden; padding: 0.3rem 0; }
-.jp-InputArea-editor .highlight { overflow-x: auto; } /* what is around it is a table's cell, which does not scroll */
+.jp-InputArea-editor .highlight { overflow-x: auto; } /* the box around it is a table's row, which does not scroll */
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }
 @media (max-width: 40rem) {
   main { padding: 0.25rem; }

@@ -129,10 +129,11 @@ TEXT_OUTSIDE_CODE = """() => {
 }"""
 
 # What reaches past the right edge of the given width, and no box around it can be scrolled far enough to show its end.
+# A script can scroll a hidden box, a reader cannot.
 OUT_OF_REACH = """width => {
     const reach = new Map();
     for (const box of document.querySelectorAll("main, main *")) {
-        if (box.scrollWidth <= box.clientWidth || getComputedStyle(box).overflowX === "visible") continue;
+        if (!["auto", "scroll"].includes(getComputedStyle(box).overflowX)) continue;
         box.scrollLeft = 1e6;
         reach.set(box, box.scrollLeft);
         box.scrollLeft = 0;
@@ -232,14 +233,35 @@ WIDE = {
 }
 
 
-@pytest.mark.parametrize("wide", WIDE.values(), ids=WIDE)
-def test_what_is_wide_can_be_reached_on_a_phone(browser, tmp_path, wide):
-    nbformat.write(new_notebook(cells=[wide]), tmp_path / "wide.ipynb")
+@pytest.fixture(params=WIDE.values(), ids=WIDE)
+def wide_page(request, browser, tmp_path) -> Iterator[Page]:
+    """A phone that shows a single wide thing."""
+    nbformat.write(new_notebook(cells=[request.param]), tmp_path / "wide.ipynb")
     address = export_html([tmp_path / "wide.ipynb"], tmp_path / "page.html").as_uri()
-    with browser.new_context(viewport={"width": PHONE[0], "height": PHONE[1]}, is_mobile=True) as context:
-        page = visit(context, address).page
-        assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
-        assert page.evaluate(OUT_OF_REACH, PHONE[0]) == []
+    size = {"width": PHONE[0], "height": PHONE[1]}
+    with browser.new_context(viewport=size, is_mobile=True, has_touch=True, offline=True) as context:
+        yield visit(context, address).page
+
+
+def test_what_is_wide_can_be_reached_on_a_phone(wide_page):
+    assert wide_page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    assert wide_page.evaluate(OUT_OF_REACH, PHONE[0]) == []
+
+
+@pytest.mark.parametrize("wide_page", [WIDE["code"], WIDE["formula"]], ids=["code", "formula"], indirect=True)
+def test_what_is_wide_follows_a_finger(wide_page):
+    line = wide_page.locator("math, pre span:last-child").last
+    left, top, height = (line.bounding_box()[name] for name in ("x", "y", "height"))
+    finger = wide_page.context.new_cdp_session(wide_page)
+    for x in range(300, 100, -10):
+        kind = "touchStart" if x == 300 else "touchMove"
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": top + height / 2}]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    wide_page.wait_for_function(
+        "([tag, left]) => tag.getBoundingClientRect().left < left - 100",
+        arg=[line.element_handle(), left],
+        timeout=10_000,
+    )
 
 
 # --- the page on paper
