@@ -28,7 +28,15 @@ from tqdm import tqdm
 
 from hw4.env import REWARD_THRESHOLD
 from hw4.evaluation import evaluate
-from hw4.experiments import LONG_MAX_EPISODES, LONG_NAME, MAX_EPISODES, load_policy, parse_settings, train_config
+from hw4.experiments import (
+    CONFIG_NAMES,
+    LONG_MAX_EPISODES,
+    LONG_NAME,
+    MAX_EPISODES,
+    load_policy,
+    parse_settings,
+    train_config,
+)
 from hw4.files import PathLike, check_writable, replacing, save_checkpoint
 from hw4.loader import available_cpus
 from hw4.rl_data import check_count
@@ -250,7 +258,8 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
     seeds reached 200; and of evaluations of the final weights the median and the lowest seed.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
+    order = [*CONFIG_NAMES, LONG_NAME]
+    for record in sorted(records, key=lambda record: order.index(record["configuration"])):
         groups.setdefault(" ".join([record["configuration"], *record["settings"]]), []).append(record)
     heads = ["configuration", "seeds", "best mean(100): IQM (95%)", "median", "range", "reached 200"]
     rows = [[*heads, "final weights, evaluated: drawn", "likeliest action"], ["---"] * 8]
