@@ -48,6 +48,7 @@ math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaV
   main { max-width: none; padding: 0; }
   .jp-Cell pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
   .jp-Cell pre, .jp-Cell div, .jp-Cell table, .formula { overflow: visible !important; }
+  .jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { white-space: normal !important; padding: 0.2em 0.4em; }
   h1, h2, h3, h4, h5, h6 { break-after: avoid; }
   .formula, tr, img, video { break-inside: avoid; }
   video::-webkit-media-controls { display: none !important; }
