@@ -5,10 +5,10 @@ INSTALLED := .venv/.installed
 OUT ?= out
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint lab bench bench-peers lock
+.PHONY: help install run test lint lab lock
 
 help:  ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -33,17 +33,7 @@ lint: $(INSTALLED)  ## check style and types
 lab: $(INSTALLED)  ## open the notebook in JupyterLab
 	./jupyter-lab.sh
 
-bench: $(INSTALLED)  ## measure the speed of sampling and training
-	$(PY) benchmarks/throughput.py
-
-bench-peers: .venv-peers/.installed  ## compare with Stable-Baselines3, in an environment of its own
-	.venv-peers/bin/python benchmarks/peers.py
-
-.venv-peers/.installed: requirements.lock
-	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock stable-baselines3==2.9.2
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+-include benchmarks/benchmarks.mk
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	$(PYTHON) -m venv .venv-lock

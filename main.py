@@ -14,14 +14,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cs236781.commandline import PROJECT, Parser, integer_from, is_expected, number, one_line, seconds, stdout_is_closed
-from cs236781.files import check_file_writable, check_folder_writable
+from cs236781.commandline import (
+    PROJECT,
+    Paragraphs,
+    Parser,
+    add_dpi,
+    add_notebooks,
+    add_playing,
+    add_running,
+    add_workers,
+    check_present,
+    integer_from,
+    is_expected,
+    number,
+    one_line,
+    seconds,
+    stdout_is_closed,
+)
+from cs236781.files import check_file_writable, check_folder_writable, write_whole
 
 # The packages that do the work are imported inside the commands: some take seconds to load, and neither --help nor
 # the answer to wrong use should wait for what they do not need.
 
 NOTEBOOK = "Part1_DeepRL.ipynb"
 CONFIG_NAMES = ["vpg", "epg", "bpg", "cpg", "aac"]
+SWEEP_NAMES = [*CONFIG_NAMES, "aac_long"]
 
 
 # --- the commands
@@ -61,6 +78,41 @@ def prepare_submission(args: argparse.Namespace) -> None:
     )
 
 
+def check_submission(args: argparse.Namespace) -> None:
+    """Run the public tests against the code of archives that were handed in; a line for each, exercise by exercise.
+
+    The tests are this project's, not the archive's; of an archive, only the package hw4 is used. What is wrong with an
+    archive is said in its line, and the others are checked all the same. Exit status: 0 where every archive's status
+    is ok (all tests were run to their end, passed or not); 1 where one's is not (it is broken, cannot be imported,
+    ran out of time or memory, or crashed), so that a person looks at it; 2 where nothing could be checked.
+
+    What this protects against: archives that write elsewhere when unpacked, hold links or inflate without end (they
+    are refused); code that by mistake has no end, takes all memory, prints without end, crashes or leaves processes
+    behind (it is ended); on Linux with user namespaces, code that uses the network or other processes. Code gets
+    none of the caller's environment variables, and a home of its own.
+
+    What it does NOT protect against: the code runs as you, and may read, change and delete what you may, fill the
+    disk, and use as much memory in each of many processes. It runs in the same process as the tests, and one who
+    sets out to cheat can report what he likes. So run this in a container or as a user who owns nothing, and read
+    the code before you trust a mark.
+    """
+    from cs236781 import checking
+
+    limits = checking.Limits(args.time_limit, args.memory)
+    rows = checking.check_submissions(args.archives, csv_file=args.csv, jobs=args.jobs, limits=limits)
+    print(checking.table(rows))
+    print(checking.isolation(), file=sys.stderr)
+    if any(row.status != "ok" for row in rows):
+        sys.exit(1)
+
+
+def prepare_dist(args: argparse.Namespace) -> None:
+    """Make the copy of the assignment that students receive, its solutions taken out, and pack hw4-dist.zip."""
+    from cs236781 import distribution
+
+    distribution.prepare_dist(root=PROJECT, out_dir=args.out_dir)
+
+
 def run_all(args: argparse.Namespace) -> None:
     """Train and play the whole assignment into a folder: results, checkpoints, the executed notebook, its page.
 
@@ -75,6 +127,8 @@ def run_all(args: argparse.Namespace) -> None:
 
     results, checkpoints, notebook = out_dir / "results", out_dir / "checkpoints", out_dir / NOTEBOOK
     run_experiments(results_dir=results, checkpoints_dir=checkpoints, num_workers=args.num_workers)
+    for file in (PROJECT / "results").glob("*.json"):  # of hours of sweeps, which the notebook shows
+        write_whole(results / file.name, file.read_bytes())
     run_notebook(PROJECT / NOTEBOOK, out=notebook, working_dir=out_dir)
     page = export_html([notebook], notebook.with_suffix(".html"))
     print("Done. Here are:")
@@ -151,49 +205,66 @@ def plot(args: argparse.Namespace) -> None:
     check_file_writable(args.out)
 
     from hw4.files import load_training_data
-    from hw4.plots import plot_experiment_results
+    from hw4.plots import plot_experiment_results, save
 
     results = {name: data for file in args.results for name, data in load_training_data(file).items()}
     figure = plot_experiment_results(results)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.out.with_name(f".{args.out.name}")
-    figure.savefig(partial, format=args.out.suffix.lstrip(".") or "png", dpi=args.dpi)
-    partial.replace(args.out)
+    save(figure, args.out, dpi=args.dpi)
     print(args.out)
 
 
-def check_present(notebooks: list[Path]) -> None:
-    """Refuse a missing notebook before any is worked on."""
-    for path in notebooks:
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no notebook {path}")
+def sweep(args: argparse.Namespace) -> None:
+    """Train configurations with many seeds, and any settings, and gather the figures of all runs in one file.
+
+    As many runs at a time as there are processors here, or an array job on a Slurm cluster. Started again, it does only
+    what is missing. aac_long is aac with 15,000 episodes.
+    """
+    check_file_writable(args.out)
+
+    from hw4 import sweep
+
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    runs = sweep.runs_of(args.configs, seeds, args.settings, args.episodes, args.evaluate)
+    sweep.sweep(runs, args.out, cluster=args.cluster, jobs=args.jobs, partition=args.partition)
+    print(sweep.table(sweep.load_runs(args.out)))
+    print(f"results: {args.out}")
+
+
+def analyse(args: argparse.Namespace) -> None:
+    """Train aac with one seed, and measure the gradient's noise, the critic, and where the time goes, into one file."""
+    check_file_writable(args.out)
+
+    from hw4 import analysis, answers
+
+    result = analysis.analyse(answers.part1_aac_hyperparams(), args.seed)
+    write_whole(args.out, json.dumps(result).encode())
+    print(args.out)
+
+
+def figures(args: argparse.Namespace) -> None:
+    """Draw the figures of a sweep (with evaluations) and of an analysis, as PNG files in a folder."""
+    check_folder_writable(args.out_dir)
+
+    from hw4 import plots
+    from hw4.sweep import load_runs
+
+    drawn = {
+        "seeds": plots.plot_seeds(load_runs(args.seeds)),
+        "evaluations": plots.plot_evaluations(load_runs(args.seeds)),
+        "reached": plots.plot_share_reached(load_runs(args.seeds)),
+    }
+    analysis = json.loads(args.analysis.read_text())
+    drawn |= {
+        "gradient_noise": plots.plot_gradient_noise(analysis),
+        "critic": plots.plot_critic(analysis),
+        "time_use": plots.plot_time_use(analysis),
+    }
+    for name, figure in drawn.items():
+        plots.save(figure, args.out_dir / f"{name}.png", dpi=args.dpi)
+        print(args.out_dir / f"{name}.png")
 
 
 # --- their arguments
-
-
-def add_notebooks(parser: argparse.ArgumentParser) -> None:
-    """Declare the notebooks a command works on."""
-    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NB", help="a notebook file")
-
-
-def add_running(parser: argparse.ArgumentParser) -> None:
-    """Declare how notebooks are run."""
-    parser.add_argument("--allow-errors", action="store_true", help="go on after a cell that fails, keeping its error")
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds a cell may take (default: no limit)")
-
-
-def add_playing(parser: argparse.ArgumentParser) -> None:
-    """Declare the policy to play and how."""
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file that train --checkpoint wrote")
-    parser.add_argument("--seed", type=integer_from(0), default=0, metavar="N", help="of the episodes (default: 0)")
-    parser.add_argument("--greedy", action="store_true", help="take the most probable action, instead of drawing one")
-
-
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Declare the number of processes."""
-    help_ = "processes that play; the results are the same (default: what suits the machine)"
-    parser.add_argument("--num-workers", type=integer_from(0), metavar="N", help=help_)
 
 
 def run_nb_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103 - the command's docstring says it
@@ -209,6 +280,23 @@ def prepare_submission_arguments(parser: argparse.ArgumentParser) -> None:  # no
     help_ = "do not run the notebooks; use the outputs they hold"
     parser.add_argument("--skip-run", action="store_true", help=help_)
     add_running(parser)
+
+
+def check_submission_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "a file that prepare-submission made"
+    parser.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help=help_)
+    help_ = "archives checked at the same time (default: 1)"
+    parser.add_argument("--jobs", type=integer_from(1), default=1, metavar="N", help=help_)
+    parser.add_argument("--csv", type=Path, metavar="OUT", help="write the table to this file, too")
+    help_ = "processor seconds for an archive's tests; if they need more, for each exercise's (default: 100)"
+    parser.add_argument("--time-limit", type=seconds, default=100, metavar="S", help=help_)
+    help_ = "megabytes that each process of an archive's code may take, on Linux (default: 2000)"
+    parser.add_argument("--memory", type=integer_from(1), default=2000, metavar="MB", help=help_)
+
+
+def prepare_dist_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "where the archive goes (default: here)"
+    parser.add_argument("--out-dir", type=Path, default=Path(), metavar="DIR", help=help_)
 
 
 def run_all_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
@@ -252,7 +340,43 @@ def plot_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
     help_ = "a results file, as train --out writes it"
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.dat", help=help_)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the figure (or .svg, .pdf)")
-    parser.add_argument("--dpi", type=integer_from(1), default=80, metavar="N", help="dots per inch (default: 80)")
+    add_dpi(parser)
+
+
+def analyse_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    parser.add_argument("--seed", type=integer_from(0), default=42, metavar="N", help="of the run (default: 42)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="what was measured")
+
+
+def figures_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = "what sweep --evaluate wrote (default: results/part1_seeds.json)"
+    default = PROJECT / "results" / "part1_seeds.json"
+    parser.add_argument("--seeds", type=Path, default=default, metavar="FILE.json", help=help_)
+    help_ = "what analyse wrote (default: results/analysis.json)"
+    default = PROJECT / "results" / "analysis.json"
+    parser.add_argument("--analysis", type=Path, default=default, metavar="FILE.json", help=help_)
+    parser.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="where the figures go")
+    add_dpi(parser)
+
+
+def sweep_arguments(parser: argparse.ArgumentParser) -> None:  # noqa: D103
+    help_ = f"some of {', '.join(SWEEP_NAMES)}"
+    parser.add_argument("configs", nargs="+", choices=SWEEP_NAMES, metavar="CONFIG", help=help_)
+    parser.add_argument(
+        "--out", type=Path, default=Path("sweep.json"), metavar="FILE.json", help="(default: sweep.json)"
+    )
+    parser.add_argument("--seeds", type=integer_from(1), default=10, metavar="N", help="how many (default: 10)")
+    help_ = "the first of them (default: 0)"
+    parser.add_argument("--first-seed", type=integer_from(0), default=0, metavar="N", help=help_)
+    parser.add_argument("--episodes", type=integer_from(1), metavar="N", help="of each run (default: 6000, long 15000)")
+    help_ = "evaluate the final and the best policy over N episodes (default: no evaluation)"
+    parser.add_argument("--evaluate", type=integer_from(0), default=0, metavar="N", help=help_)
+    help_ = "a hyperparameter's values to try, as in learn_rate=0.01,0.02; each combination, if repeated"
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE,...", help=help_)
+    help_ = "run here, or on a Slurm cluster (default: local)"
+    parser.add_argument("--cluster", choices=["local", "slurm"], default="local", help=help_)
+    parser.add_argument("--partition", metavar="NAME", help="Slurm's (default: the cluster's)")
+    parser.add_argument("--jobs", type=integer_from(1), metavar="N", help="runs at a time (default: what there is)")
 
 
 @dataclass(frozen=True)
@@ -267,11 +391,16 @@ COMMANDS = {
     "run-nb": Command(run_nb, run_nb_arguments),
     "clear-nb": Command(clear_nb, add_notebooks),
     "prepare-submission": Command(prepare_submission, prepare_submission_arguments),
+    "check-submission": Command(check_submission, check_submission_arguments),
+    "prepare-dist": Command(prepare_dist, prepare_dist_arguments),
     "run-all": Command(run_all, run_all_arguments),
     "train": Command(train, train_arguments),
     "evaluate": Command(evaluate, evaluate_arguments),
     "record": Command(record, record_arguments),
     "plot": Command(plot, plot_arguments),
+    "sweep": Command(sweep, sweep_arguments),
+    "analyse": Command(analyse, analyse_arguments),
+    "figures": Command(figures, figures_arguments),
 }
 
 
@@ -282,7 +411,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, command in COMMANDS.items():
         text = (command.run.__doc__ or "").replace("%", "%%")
         command_parser = commands.add_parser(
-            name, help=text.splitlines()[0], description=text, allow_abbrev=False, add_help=True
+            name, help=text.splitlines()[0], description=text, formatter_class=Paragraphs, allow_abbrev=False
         )
         command.add_arguments(command_parser)
     args, unknown = parser.parse_known_args(arguments)

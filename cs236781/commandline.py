@@ -47,12 +47,55 @@ def seconds(text: str) -> float:
     return value
 
 
+def check_present(notebooks: list[Path]) -> None:
+    """Refuse a missing notebook before any is worked on."""
+    for path in notebooks:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no notebook {path}")
+
+
+def add_notebooks(parser: argparse.ArgumentParser) -> None:
+    """Declare the notebooks a command works on."""
+    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NB", help="a notebook file")
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Declare how notebooks are run."""
+    parser.add_argument("--allow-errors", action="store_true", help="go on after a cell that fails, keeping its error")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds a cell may take (default: no limit)")
+
+
+def add_playing(parser: argparse.ArgumentParser) -> None:
+    """Declare the policy to play and how."""
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file that train --checkpoint wrote")
+    parser.add_argument("--seed", type=integer_from(0), default=0, metavar="N", help="of the episodes (default: 0)")
+    parser.add_argument("--greedy", action="store_true", help="take the most probable action, instead of drawing one")
+
+
+def add_dpi(parser: argparse.ArgumentParser) -> None:
+    """Declare a figure's resolution."""
+    parser.add_argument("--dpi", type=integer_from(1), default=80, metavar="N", help="dots per inch (default: 80)")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare the number of processes."""
+    help_ = "processes that play; the results are the same (default: what suits the machine)"
+    parser.add_argument("--num-workers", type=integer_from(0), metavar="N", help=help_)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that answers wrong use with one line."""
 
     def error(self, message: str) -> NoReturn:
         """End the program."""
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help says more)\n")
+
+
+class Paragraphs(argparse.HelpFormatter):
+    """A command's help, with its paragraphs kept apart."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(super(Paragraphs, self)._fill_text(part, width, indent) for part in text.split("\n\n"))
 
 
 def is_expected(error: BaseException) -> bool:

@@ -1,8 +1,11 @@
-"""Files written whole or not at all: under a temporary name beside their place, then moved in."""
+"""Files written whole or not at all, under a temporary name beside their place and then moved in; and archives."""
 
+import io
 import os
 import stat
 import tempfile
+import zipfile
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,3 +58,21 @@ def _new_file_mode() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask
+
+
+def zipped(folder: str, contents: Mapping[str, bytes], executable: Collection[str] = ()) -> bytes:
+    """A zip archive's bytes, which depend on the names, the contents and who may be executed only.
+
+    :param folder: the one that all is in, inside the archive.
+    :param contents: what is in it, by name.
+    :param executable: the names of the files that may be executed.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(contents):
+            info = zipfile.ZipInfo(f"{folder}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3  # Unix, on every system, for the mode to be read
+            info.external_attr = (0o100755 if name in executable else 0o100644) << 16
+            archive.writestr(info, contents[name])
+    return buffer.getvalue()

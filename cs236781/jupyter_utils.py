@@ -8,10 +8,8 @@
 A notebook is replaced only by a finished one: when a cell fails, or Ctrl-C comes, the file stays as it was.
 """
 
-import base64
 import json
 import logging
-import mimetypes
 import os
 import re
 import signal
@@ -20,29 +18,20 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import nbformat
-from bs4 import BeautifulSoup, Tag
 from IPython.display import HTML
-from jinja2 import pass_context
-from jinja2.runtime import Context
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from math_core import LatexError, LatexToMathML
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from tqdm import tqdm
 
 from cs236781.files import check_folder_writable, write_whole
-
-_log = logging.getLogger(__name__)
+from cs236781.pages import PageExporter, data_url, self_contained
 
 
 class NotebookError(RuntimeError):
@@ -95,7 +84,7 @@ def run_notebook(
     for cell in _code_cells(notebook):
         cell.metadata.pop("execution", None)  # the times of an earlier run
         _keep_last_state(cell)
-    _write(notebook, out)
+    write_whole(out, _text(notebook))
     return out
 
 
@@ -195,15 +184,19 @@ def clear_notebook(path: str | Path) -> None:
     :raises OSError: the notebook is missing, or cannot be written.
     :raises NotebookError: the file is no notebook.
     """
-    path = Path(path)
-    notebook = _read(path)
+    write_whole(path, cleared(path))
+
+
+def cleared(path: str | Path) -> bytes:
+    """What `clear_notebook` would write; the file stays as it is."""
+    notebook = _read(Path(path))
     notebook.metadata.pop("widgets", None)
     for cell in _code_cells(notebook):
         cell.outputs = []
         cell.execution_count = None
         for key in ("execution", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)
-    _write(notebook, path)
+    return _text(notebook)
 
 
 def _code_cells(notebook: NotebookNode, stop: int | None = None) -> list[NotebookNode]:
@@ -229,84 +222,12 @@ def _read(path: Path) -> NotebookNode:
     return notebook
 
 
-def _write(notebook: NotebookNode, path: Path) -> None:
+def _text(notebook: NotebookNode) -> bytes:
     text = nbformat.writes(notebook)
-    write_whole(path, (text if text.endswith("\n") else text + "\n").encode())
+    return (text if text.endswith("\n") else text + "\n").encode()
 
 
 # --- exporting
-
-
-# nbconvert's page, less all that it loads from elsewhere. The policy makes the browser hold to that whatever the
-# notebook's outputs contain, and keeps scripts in them from running on the machine of who opens the page.
-_PAGE = """
-{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; font-src data:">
-<link rel="icon" href="data:,">
-{%- endblock -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block html_head_css -%}
-<style>
-main { max-width: 62rem; margin: 0 auto; padding: 1rem; box-sizing: border-box; }
-main img, main video { max-width: 100%; height: auto; }
-.jp-RenderedHTMLCommon { overflow-wrap: break-word; }
-.jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
-.formula { display: block; overflow-x: auto; overflow-y: hidden; padding: 0.3rem 0; }
-.jp-InputArea-editor .highlight { overflow-x: auto; } /* the box around it is a table's row, which does not scroll */
-math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }
-@media (max-width: 40rem) {
-  main { padding: 0.25rem; }
-  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
-}
-@media print { /* paper does not scroll: smaller type, long lines broken; nothing cut by the end of a page */
-  :root { --jp-content-font-size1: 12px; --jp-code-font-size: 11px; }
-  main { max-width: none; padding: 0; }
-  .jp-Cell pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
-  .jp-Cell pre, .jp-Cell div, .jp-Cell table, .formula { overflow: visible !important; }
-  h1, h2, h3, h4, h5, h6 { break-after: avoid; }
-  .formula, tr, img, video { break-inside: avoid; }
-  video::-webkit-media-controls { display: none !important; }
-}
-</style>
-{%- endblock -%}
-"""
-
-# What a page without scripts can show, best first; of a widget or a script its plain text is shown.
-_SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
-
-# Commands that MathJax knows and the converter does not, in its words.
-_MACROS = {"pmb": r"\boldsymbol{#1}", "mathds": r"\mathbb{#1}", "substack": r"\begin{matrix}#1\end{matrix}"}
-
-
-class _MathRenderer(IPythonRenderer):
-    """Markdown to HTML with every formula as MathML, which browsers typeset by themselves."""
-
-    def inline_math(self, body: str) -> str:
-        return _mathml(body, block=False)
-
-    def block_math(self, body: str) -> str:
-        return _mathml(body, block=True)
-
-    def latex_environment(self, name: str, body: str) -> str:
-        return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
-
-
-class _PageExporter(HTMLExporter):
-    """Exports a notebook as the page above, formulas converted."""
-
-    def __init__(self) -> None:
-        super().__init__(raw_template=_PAGE, exclude_anchor_links=True)
-        self.config.NbConvertBase.display_data_priority = _SHOWN
-
-    @pass_context
-    def markdown2html(self, context: Context, source: str) -> str:
-        attachments = context.get("cell", {}).get("attachments", {})
-        renderer = _MathRenderer(escape=False, attachments=attachments, exclude_anchor_links=True)
-        return MarkdownWithMath(renderer=renderer).render(source)
 
 
 def export_html(
@@ -330,8 +251,8 @@ def export_html(
     if not notebooks:
         raise ValueError("no notebook to export: give at least one")
     resources = {"metadata": {"name": title or notebooks[0].stem}}
-    page, _ = _PageExporter().from_notebook_node(_merged(notebooks), resources)
-    page = _self_contained(page, Path(base) if base is not None else notebooks[0].parent)
+    page, _ = PageExporter().from_notebook_node(_merged(notebooks), resources)
+    page = self_contained(page, Path(base) if base is not None else notebooks[0].parent)
     write_whole(out, page.encode())
     return Path(out)
 
@@ -350,70 +271,6 @@ def _merged(paths: list[Path]) -> NotebookNode:
                     output.data.setdefault("text/markdown", output.data["text/latex"])
             merged.cells.append(cell)
     return merged
-
-
-_converter = LatexToMathML(macros=_MACROS, fancy_error=False, annotation=False)
-
-
-def _mathml(latex: str, *, block: bool) -> str:
-    """A formula as MathML; as its source, with a warning, where it cannot be converted."""
-    try:
-        formula = _converter.convert_with_local_state(_plain_latex(latex), displaystyle=block)
-    except LatexError as error:
-        _log.warning("the formula %s stays as its source: %s", " ".join(latex.split()), error)
-        formula = f"<code>{escape(latex.strip())}</code>"
-    return f'<span class="formula">{formula}</span>' if block else formula
-
-
-def _plain_latex(latex: str) -> str:
-    """LaTeX that means the same and that the converter knows.
-
-    Environments are unnumbered, as JupyterLab shows them, unless a tag was given by hand.
-    """
-    latex = re.sub(r"(\\(?:begin|end)\{)split\}", r"\1aligned}", latex)
-    if r"\tag" not in latex:
-        latex = re.sub(r"(\\(?:begin|end)\{(?:align|equation|gather|multline))\}", r"\1*}", latex)
-    elif r"\begin{" not in latex:
-        latex = rf"\begin{{equation}}{latex}\end{{equation}}"
-
-    def formula_out_of_text(text: re.Match[str]) -> str:
-        return re.sub(r"\$([^$]*)\$", r"}\1\\text{", text[0])
-
-    return re.sub(r"\\text\{[^{}]*\}", formula_out_of_text, latex)
-
-
-def _self_contained(page: str, base: Path) -> str:
-    """The page with the local files it refers to put inside, and references to elsewhere removed."""
-    soup = BeautifulSoup(page, "html.parser")
-    for tag in soup.find_all(["script", "iframe", "object", "embed"]):
-        tag.decompose()
-    for tag in soup.find_all("link"):
-        if not str(tag.get("href", "")).startswith("data:"):
-            tag.decompose()
-    for tag in soup.find_all(["img", "video", "audio", "source"]):
-        for attribute in ("src", "poster"):
-            if attribute in tag.attrs and not str(tag[attribute]).startswith("data:"):
-                _embed(tag, attribute, base)
-        tag.attrs.pop("srcset", None)
-    return str(soup)
-
-
-def _embed(tag: Tag, attribute: str, base: Path) -> None:
-    """Put the file that a tag's attribute names inside the page; take the attribute away where that cannot be."""
-    reference = str(tag[attribute])
-    address = urlparse(reference)
-    file = (base / unquote(address.path)).resolve()
-    inside = file.is_relative_to(base.resolve()) and file.is_file()
-    if address.scheme or address.netloc or not inside:
-        _log.warning("not in the page, since it is no file in the notebook's folder: %s", reference)
-        del tag[attribute]
-        return
-    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    tag[attribute] = _data_url(kind, file.read_bytes())
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 # --- videos
@@ -444,4 +301,4 @@ def show_video_in_notebook(video_path: str | Path, width: int = 500, *, autoplay
         raise ValueError(f"{path} is neither an mp4 nor a WebM video: record it as one of these")
     flags = "controls loop muted playsinline" + (" autoplay" if autoplay else "")
     style = "max-width: 100%; height: auto"
-    return HTML(f'<video {flags} width="{width}" style="{style}" src="{_data_url(kind, data)}"></video>')
+    return HTML(f'<video {flags} width="{width}" style="{style}" src="{data_url(kind, data)}"></video>')

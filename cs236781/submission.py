@@ -6,17 +6,15 @@ The same files give the same bytes. Nothing is left behind by a submission that 
 archive stay as they were.
 """
 
-import io
 import re
 import tempfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nbformat
 
-from cs236781.files import check_folder_writable, write_whole
+from cs236781.files import check_folder_writable, write_whole, zipped
 from cs236781.jupyter_utils import export_html, run_notebook
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -45,7 +43,8 @@ def prepare_submission(
     :param skip_run: do not run the notebooks; export the outputs they hold.
     :param allow_errors: go on after cells that fail, their errors among the outputs.
     :param timeout: seconds a single cell may take; no limit by default.
-    :raises ValueError, TypeError: an id is no plain identifier, or given twice; a file is larger than 50 MB.
+    :raises ValueError, TypeError: an id is no plain identifier, or given twice; a file is larger than 50 MB, or is a
+        link that leads out of the project (said before anything runs).
     :raises OSError: there is no notebook, or no writing in out_dir (said before anything runs).
     :raises NotebookError: a notebook cannot be read, or a cell failed.
     """
@@ -70,7 +69,7 @@ def prepare_submission(
         contents[page.name] = page.read_bytes()
         _check_sizes({member: len(data) for member, data in contents.items()})
         executable = {member for member in contents if (root / member).is_file() and _is_executable(root / member)}
-        archive = _zip(name, contents, executable)
+        archive = zipped(name, contents, executable)
 
         if not skip_run:
             for path in notebooks:
@@ -98,7 +97,10 @@ def handed_in_files(root: Path) -> list[Path]:
     """The files of a project that go into the archive, sorted by name.
 
     Left out: what is hidden, caches, environments, checkpoints, build products, earlier archives, and links that
-    lead to any of these or outside; a link to a file that does go in is packed as that file's content.
+    lead to any of these, to a folder or nowhere; a link to a file that does go in is packed as that file's content.
+
+    :raises ValueError: a link leads out of the project. Were it left out, its file would be missed only when the
+        archive is opened.
     """
     root = root.resolve()
     return sorted(_walk(root, root), key=lambda path: path.relative_to(root).as_posix())
@@ -110,8 +112,12 @@ def _walk(folder: Path, root: Path) -> Iterable[Path]:
             continue
         if path.is_symlink():
             target = path.resolve()
-            inside = target.is_file() and target.is_relative_to(root)
-            if inside and not any(_left_out(root / part) for part in _with_parents(target.relative_to(root))):
+            if not target.is_relative_to(root):
+                raise ValueError(
+                    f"{path.relative_to(root)} is a link that leads out of the project, to {target}: "
+                    "put a copy in its place, or remove it"
+                )
+            if target.is_file() and not any(_left_out(root / part) for part in _with_parents(target.relative_to(root))):
                 yield path
         elif path.is_dir():
             yield from _walk(path, root)
@@ -166,19 +172,6 @@ def _runs_missing(path: Path) -> str:
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     not_run = [cell for cell in cells if cell.source.strip() and cell.execution_count is None]
     return f" ({len(not_run)} of its {len(cells)} code cells were never run)" if not_run else ""
-
-
-def _zip(name: str, contents: dict[str, bytes], executable: set[str]) -> bytes:
-    """The archive's bytes, which depend on the names, the contents and who may be executed only."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for member in sorted(contents):
-            info = zipfile.ZipInfo(f"{name}/{member}", date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.create_system = 3  # Unix, on every system, for the mode to be read
-            info.external_attr = (0o100755 if member in executable else 0o100644) << 16
-            archive.writestr(info, contents[member])
-    return buffer.getvalue()
 
 
 def _summary(target: Path, contents: dict[str, bytes], archive_bytes: int) -> str:

@@ -16,6 +16,7 @@ from hw4.playing import play_episodes
 from hw4.rl_data import check_count
 from hw4.rl_pg import PolicyAgent
 
+AT_REST = 100.0  # the lander's reward for coming to rest, which is its last; it can't get it otherwise
 GIF_WIDTH = 360  # pixels
 GIF_FPS = 25
 
@@ -35,7 +36,7 @@ def evaluate(
     :param seed: which: equal seeds give equal episodes, none of which any training has seen.
     :param greedy: take the likeliest action instead of drawing one.
     :return: over the episodes, `mean` and `std` (sample standard deviation) of the total reward,
-        `share_at_least_200` that reach it, `mean_length` in steps, and `episodes`.
+        `share_at_least_200` that reach it, `share_at_rest` that end in landing, `mean_length` in steps, and `episodes`.
     """
     check_count("episodes", episodes)
     check_count("seed", seed, minimum=0)
@@ -52,6 +53,7 @@ def evaluate(
         "mean": float(rewards.mean()),
         "std": float(rewards.std(ddof=1)) if episodes > 1 else 0.0,
         "share_at_least_200": float((rewards >= REWARD_THRESHOLD).mean()),
+        "share_at_rest": float(np.mean([episode.experiences[-1].reward == AT_REST for episode in played])),
         "mean_length": float(np.mean([len(episode.experiences) for episode in played])),
         "episodes": episodes,
     }

@@ -75,6 +75,7 @@ def exp_configs() -> list[ExpConfig]:
     ]
 
 
+LONG_NAME = "aac_long"  # the last run: aac, for longer
 CONFIG_NAMES = (*(config.name for config in exp_configs()), "aac")
 
 
@@ -124,8 +125,8 @@ def _config(name: str) -> ExpConfig:
 
 def parse_settings(name: str, settings: Sequence[str]) -> dict[str, Any]:
     """A configuration's hyperparameters with some changed by texts such as "learn_rate=0.01"."""
-    hp = answers.part1_aac_hyperparams() if name == "aac" else answers.part1_pg_hyperparams()
-    return with_settings(hp, settings)
+    hyperparams = {"aac": answers.part1_aac_hyperparams, LONG_NAME: answers.part1_aac_long_hyperparams}
+    return with_settings(hyperparams.get(name, answers.part1_pg_hyperparams)(), settings)
 
 
 def train_rl(
@@ -187,7 +188,7 @@ def train_rl(
     )
     info = {"net_type": net_type.__name__, "hp": hp, "env_name": ENV_NAME, "seed": seed}
     trainer = PolicyTrainer(
-        p_net, optimizer, loss_fns, loader, checkpoints_file, linear_schedule(optimizer, loss_fns, hp), info
+        p_net, optimizer, loss_fns, loader, checkpoints_file, make_schedule(optimizer, loss_fns, hp), info
     )
     if resume and checkpoints_file is not None:
         loader.next_episode = trainer.resume(checkpoints_file)
@@ -231,13 +232,18 @@ def _copy_parameters(source: nn.Module, target: nn.Module) -> None:
         to.copy_(from_)
 
 
-def linear_schedule(
+def make_schedule(
     optimizer: torch.optim.Optimizer, loss_fns: Sequence[nn.Module], hp: dict[str, Any]
 ) -> Callable[[float], None]:
-    """What changes over a run: the learning rate and beta go linearly to their final values, where hp names these."""
+    """What changes over a run, as a function of the share of it that is done: the learning rate, and beta.
+
+    Each goes linearly from point to point of its `..._schedule`, a list of (share of the run, value), where there is
+    one. Two points at one share make a step.
+    """
 
     def at(name: str, progress: float) -> float:
-        return hp[name] + progress * (hp.get(f"{name}_final", hp[name]) - hp[name])
+        shares, values = zip(*hp.get(f"{name}_schedule", [(0, hp[name])]), strict=True)
+        return float(np.interp(progress, shares, values))
 
     def set_all(progress: float) -> None:
         for group in optimizer.param_groups:
@@ -308,10 +314,15 @@ def run_or_load(
 
 
 def train_long(
-    checkpoints_dir: PathLike = "checkpoints", *, max_episodes: int = LONG_MAX_EPISODES, **train_kwargs: Any
+    checkpoints_dir: PathLike = "checkpoints",
+    *,
+    hp: dict[str, Any] | None = None,
+    max_episodes: int = LONG_MAX_EPISODES,
+    **train_kwargs: Any,
 ) -> dict[str, Any]:
     """The long actor-critic run; at its end, its best checkpoint is kept as the final one.
 
+    :param hp: its hyperparameters; `answers.part1_aac_long_hyperparams()` if none are given.
     :return: its training data.
     :raises KeyboardInterrupt: after Ctrl-C; the best checkpoint so far stays, but is not final.
     """
@@ -321,7 +332,11 @@ def train_long(
 
     directory = Path(checkpoints_dir)
     training_data = train_aac(
-        checkpoints_file=directory / CHECKPOINT_FILE, max_episodes=max_episodes, on_interrupt=stop, **train_kwargs
+        hp=answers.part1_aac_long_hyperparams() if hp is None else hp,
+        checkpoints_file=directory / CHECKPOINT_FILE,
+        max_episodes=max_episodes,
+        on_interrupt=stop,
+        **train_kwargs,
     )
     save_checkpoint(load_checkpoint(directory / CHECKPOINT_FILE), directory / CHECKPOINT_FILE_FINAL)
     return training_data

@@ -21,6 +21,15 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_schedule(value: Any) -> bool:
+    if not isinstance(value, (list, tuple)) or not value:
+        return False
+    if not all(isinstance(point, (list, tuple)) and len(point) == 2 and all(map(_is_number, point)) for point in value):
+        return False
+    shares = [share for share, _ in value]
+    return shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1 and all(point >= 0 for _, point in value)
+
+
 _COUNT = _Kind(_is_count, "a whole number from 1")
 _WEIGHT = _Kind(lambda value: _is_number(value) and value >= 0, "a number from 0")
 _POSITIVE = _Kind(lambda value: _is_number(value) and value > 0, "a number above 0")
@@ -28,6 +37,11 @@ _DISCOUNT = _Kind(lambda value: _is_number(value) and 0 <= value <= 1, "a number
 _LAYERS = _Kind(
     lambda value: isinstance(value, (list, tuple)) and all(map(_is_count, value)),
     "a list of whole numbers from 1, such as [128] or [512, 256]",
+)
+_SCHEDULE = _Kind(
+    _is_schedule,
+    "a list of points (share of the run, value), shares from 0 to 1 and rising, values from 0, such as "
+    "[[0, 0.02], [1, 0.002]]",
 )
 _ACTIVATION = _Kind(lambda value: isinstance(value, str) and value in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
 _FLAG = _Kind(lambda value: isinstance(value, bool), "True or False")
@@ -40,12 +54,14 @@ REQUIRED = {
     "eps": _POSITIVE,
     "hidden_layers": _LAYERS,
 }
+SCHEDULED = ("learn_rate", "beta")  # what may have a schedule
 OPTIONAL = {
     "delta": _WEIGHT,
-    "beta_final": _WEIGHT,
-    "learn_rate_final": _WEIGHT,
+    "beta_schedule": _SCHEDULE,
+    "learn_rate_schedule": _SCHEDULE,
     "activation": _ACTIVATION,
     "orthogonal": _FLAG,
+    "value_scale": _POSITIVE,
 }
 
 
@@ -62,10 +78,19 @@ def check_hyperparams(hp: Mapping[str, Any], required: Sequence[str] = ()) -> No
     for name, kind in {**REQUIRED, **OPTIONAL}.items():
         if name in hp and not kind.accepts(hp[name]):
             raise ValueError(f"{name} must be {kind.description}, got {hp[name]!r}")
+    for name in SCHEDULED:
+        schedule = hp.get(f"{name}_schedule")
+        if schedule is not None and schedule[0][1] != hp[name]:
+            raise ValueError(
+                f"{name} is {hp[name]!r}, but {name}_schedule begins with {schedule[0][1]!r}: make them agree, or "
+                "leave the schedule out"
+            )
 
 
 def with_settings(hp: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Hyperparameters with some changed by texts of the form KEY=VALUE, the value as Python writes it.
+
+    A learning rate or beta that is set holds for the whole run, unless its schedule is set too.
 
     :raises ValueError: if a text is not of that form, or its key or value can't be.
     """
@@ -81,5 +106,12 @@ def with_settings(hp: Mapping[str, Any], settings: Sequence[str]) -> dict[str, A
             changed[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             changed[name] = text  # a word, such as an activation's name
+    names = {setting.partition("=")[0] for setting in settings}
+    for name in SCHEDULED:
+        schedule = f"{name}_schedule"
+        if name in names and schedule not in names:
+            changed.pop(schedule, None)
+        elif schedule in names and name not in names and _is_schedule(changed[schedule]):
+            changed[name] = changed[schedule][0][1]
     check_hyperparams(changed)
     return changed

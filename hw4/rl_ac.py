@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from hw4.exercise import exercise
 from hw4.rl_data import TrainBatch
 from hw4.rl_pg import PolicyAgent, PolicyNet, action_log_probs, build_mlp, check_weight, policy_loss
 
@@ -19,8 +20,15 @@ class AACPolicyNet(PolicyNet):
     """An actor, which scores actions as a PolicyNet does, and beside it a critic, an MLP of the same size, for v(s).
 
     Separate networks: with a shared one, the critic's errors, which are large at first, would move the policy.
+
+    :param value_scale: what the critic's output is multiplied by. Adam moves each weight by about the learning rate,
+        however large the error is, so that values in the hundreds would take it hundreds of steps.
     """
 
+    @exercise(
+        "Make the actor as PolicyNet does, as self.scores if you want its speed, and the critic: a part of its own, or "
+        "one that shares layers with the actor."
+    )
     def __init__(
         self,
         in_features: int,
@@ -29,18 +37,21 @@ class AACPolicyNet(PolicyNet):
         hidden_layers: Sequence[int],
         activation: str = "relu",
         orthogonal: bool = False,
+        value_scale: float = 1.0,
         **unused: Any,
     ):
         super().__init__(
             in_features, out_actions, hidden_layers=hidden_layers, activation=activation, orthogonal=orthogonal
         )
         self.values = build_mlp(in_features, 1, hidden_layers, activation, orthogonal)
+        self.value_scale = value_scale
 
+    @exercise("Return scores and values; a state's value keeps an axis of length 1.")
     def forward(  # type: ignore[override]
         self, states: Float[Tensor, "*N O"]
     ) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N 1"]]:
         """Scores whose softmax is pi(a|s), and the states' values v(s)."""
-        return self.scores(states), self.values(states)
+        return self.scores(states), self.value_scale * self.values(states)
 
     def scoring_chain(self) -> nn.Sequential | None:
         """As a PolicyNet's: the actor alone, for to act takes no values."""
@@ -50,6 +61,7 @@ class AACPolicyNet(PolicyNet):
 class AACPolicyAgent(PolicyAgent):
     """Plays by an AACPolicyNet, whose first output are the scores."""
 
+    @exercise("As PolicyAgent's, but this network returns values too.")
     def current_action_distribution(self) -> Float32[Tensor, " A"]:
         """Probabilities pi(.|s) of the actions in the current state."""
         with torch.no_grad():
@@ -71,6 +83,10 @@ class AACPolicyGradientLoss(nn.Module):
         check_weight("delta", delta)
         self.delta = delta
 
+    @exercise(
+        "Write the formula above, with the help of policy_loss and action_log_probs; no gradient of its first term "
+        "may reach the values. Refuse values that are not one for each experience with a ValueError."
+    )
     def forward(
         self, batch: TrainBatch, model_output: tuple[Float[Tensor, "N A"], Float[Tensor, "N 1"]]
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:

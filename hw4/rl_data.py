@@ -19,6 +19,8 @@ from jaxtyping import Float, Float32, Float64, Int, Int64
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from hw4.exercise import exercise
+
 
 class Experience(NamedTuple):
     """One step of an episode.
@@ -122,6 +124,10 @@ class Episode:
             return self.experiences.rewards
         return np.array([e.reward for e in self.experiences], dtype=np.float64)
 
+    @exercise(
+        "One pass over self.rewards, from the last to the first, in which each q-value is made of the one after it. "
+        "check_gamma refuses what is no discount."
+    )
     def calc_qvals(self, gamma: float) -> list[float]:
         """The discounted return from each step on, an estimate of q(s_t, a_t) from this one trajectory.
 
@@ -181,8 +187,15 @@ class TrainBatch:
         self.states, self.actions, self.q_vals, self.total_rewards = states, actions, q_vals, total_rewards
 
     @classmethod
+    @exercise(
+        "Lay the episodes' states and actions end to end, their q-values beside them, as tensors of the shapes in the "
+        "class's table; the floats are float32. Without an episode there is no batch: raise a ValueError."
+    )
     def from_episodes(cls, episodes: Sequence[Episode], gamma: float = 0.999) -> "TrainBatch":
-        """Lay episodes end to end, in the order given, with their q-values at discount gamma."""
+        """Lay episodes end to end, in the order given, with their q-values at discount gamma.
+
+        :raises ValueError: if there is no episode.
+        """
         if len(episodes) == 0:
             raise ValueError("a batch must have at least one episode, got none")
         return cls(
@@ -243,19 +256,25 @@ class TrainBatchDataset(IterableDataset):
         check_gamma(gamma)
         self.agent_fn, self.episode_batch_size, self.gamma = agent_fn, episode_batch_size, gamma
 
+    @exercise(
+        "Make the agent, reset it, and then for ever: have it play a batch's episodes with play_by_steps, and yield "
+        "them as a tuple."
+    )
     def episode_batch_generator(self) -> Iterator[tuple[Episode, ...]]:
         """Tuples of `episode_batch_size` whole episodes; nothing is played before it is asked for."""
         agent = self.agent_fn()
         agent.reset()
         while True:
-            yield tuple(_play_by_steps(agent) for _ in range(self.episode_batch_size))
+            yield tuple(play_by_steps(agent) for _ in range(self.episode_batch_size))
 
     def __iter__(self) -> Iterator[TrainBatch]:
         for episodes in self.episode_batch_generator():
             yield TrainBatch.from_episodes(episodes, self.gamma)
 
 
-def _play_by_steps(agent: Agent) -> Episode:
+@exercise("Have the agent step until an experience is_done. The steps make the episode, and their rewards its total.")
+def play_by_steps(agent: Agent) -> Episode:
+    """Play the rest of an agent's episode, which is all of it after a reset."""
     experiences = [agent.step()]
     while not experiences[-1].is_done:
         experiences.append(agent.step())

@@ -24,6 +24,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from hw4.env import VideoRecorder, check_env, make_env
+from hw4.exercise import exercise
 from hw4.playing import NumpyScores, computes_the_same, numpy_scores, play_episodes
 from hw4.rl_data import Episode, Experience, TrainBatch
 from hw4.training import PolicyTrainer
@@ -43,6 +44,10 @@ __all__ = [
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
+@exercise(
+    "Linear layers of the given sizes, with an activation after each but the last. Start with PyTorch's own "
+    "initialisation; the orthogonal one can wait until you look for better results."
+)
 def build_mlp(
     in_features: int,
     out_features: int,
@@ -57,6 +62,7 @@ def build_mlp(
     :param activation: "relu" or "tanh".
     :param orthogonal: initialise weights orthogonally with gain sqrt(2), and `out_gain` in the last layer, and biases
         with zero, instead of as PyTorch does (Saxe et al., 2014, https://arxiv.org/abs/1312.6120).
+    :raises ValueError: if there is no such activation, or a size is not a positive whole number.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
@@ -85,6 +91,11 @@ class PolicyNet(nn.Module):
     :param _unused: the other hyperparameters of a run, for the whole dict may be passed.
     """
 
+    @exercise(
+        "Make the network, with build_mlp for a start. If you call it self.scores and have forward do nothing but "
+        "apply it, agents play several times faster: see scoring_chain. Further keyword arguments are hyperparameters, "
+        "for you to add in hw4/answers.py."
+    )
     def __init__(
         self,
         in_features: int,
@@ -98,6 +109,7 @@ class PolicyNet(nn.Module):
         super().__init__()
         self.scores = build_mlp(in_features, out_actions, hidden_layers, activation, orthogonal, out_gain=0.01)
 
+    @exercise("Return the network's scores: for a batch of states, and for a single one.")
     def forward(self, states: Float[Tensor, "*N O"]) -> Float[Tensor, "*N A"]:
         """Scores whose softmax is pi(a|s)."""
         return self.scores(states)
@@ -107,6 +119,7 @@ class PolicyNet(nn.Module):
         return self.scores if type(self).forward is PolicyNet.forward else None
 
     @classmethod
+    @exercise("check_env gives the number of observations and of actions; make a network of the class, on the device.")
     def build_for_env(cls, env: Any, device: torch.device | str = "cpu", **hp: Any) -> "PolicyNet":
         """A network of the sizes that an environment needs, on a device."""
         return cls(*check_env(env), **hp).to(device)
@@ -145,6 +158,10 @@ class PolicyAgent:
         # With a seed, another stream than the one that the environment makes of it.
         self._draw_uniform = _draw_from_torch if seed is None else np.random.default_rng([seed, 1]).random
 
+    @exercise(
+        "Ask the network for the scores of self.current_state(), and turn them into probabilities. Nothing is learned "
+        "here, so record no gradients."
+    )
     def current_action_distribution(self) -> Float32[Tensor, " A"]:
         """Probabilities pi(.|s) of the actions in the current state."""
         with torch.no_grad():
@@ -156,6 +173,7 @@ class PolicyAgent:
             self.reset()
         return torch.from_numpy(self.state).to(self.device)
 
+    @exercise("Note the current state, take the step with self.act, and return what an Experience tells of it.")
     def step(self) -> Experience:
         """Take one step, in a new episode if the last one is done.
 
@@ -173,6 +191,11 @@ class PolicyAgent:
         [(_, episode)] = play_episodes([self], [seed])
         return episode
 
+    @exercise(
+        "Choose an action, with self._choose_by_scores if scores are given, and else with self._choose from the "
+        "current distribution. Have self.env take it, and leave in self.state (a float32 array) and self.is_done what "
+        "came of it: an episode is done when it is terminated or truncated."
+    )
     def act(self, scores: list[float] | None = None) -> tuple[int, float]:
         """Take one step in the episode that goes on.
 
@@ -222,6 +245,11 @@ class PolicyAgent:
         return scores
 
     @classmethod
+    @exercise(
+        "Make an agent of the class in an environment with render_mode='rgb_array', put a VideoRecorder around that "
+        "environment in the agent's place, and play an episode with play_episode. Close the recorder; if something "
+        "goes wrong before, have it discard the film and let the error pass on."
+    )
     def monitor_episode(
         cls,
         env_name: str,
@@ -263,6 +291,7 @@ class VanillaPolicyGradientLoss(nn.Module):
     1992; Sutton & Barto, section 13.3).
     """
 
+    @exercise("Write the formula above, with the help of policy_loss and action_log_probs.")
     def forward(
         self, batch: TrainBatch, action_scores: Float[Tensor, "N A"]
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
@@ -277,6 +306,7 @@ class BaselinePolicyGradientLoss(nn.Module):
     A constant b leaves the expected gradient as it is, and takes out of its variance what all returns have in common.
     """
 
+    @exercise("As the vanilla loss, with the baseline taken off the weights.")
     def forward(
         self, batch: TrainBatch, action_scores: Float[Tensor, "N A"]
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
@@ -286,23 +316,23 @@ class BaselinePolicyGradientLoss(nn.Module):
         return loss_p, {"loss_p": loss_p.item(), "baseline": baseline.item()}
 
 
+@exercise("Write the formula. It is a mean over experiences, not a sum, and not a mean over episodes.")
 def policy_loss(weights: Float[Tensor, " N"], log_probs: Float[Tensor, " N"]) -> Float[Tensor, ""]:
     """-(1/N) sum of weight times log pi(a|s), over all N experiences."""
     return -(weights * log_probs).mean()
 
 
+@exercise(
+    "Begin with check_scores and check_actions, which raise the errors. Then take each row's log-softmax (in one step: "
+    "the logarithm of a softmax may be minus infinity), and of each row the entry of its action."
+)
 def action_log_probs(batch: TrainBatch, action_scores: Float[Tensor, "N A"]) -> Float[Tensor, " N"]:
     """The log pi(a|s) of the actions that were taken.
 
     :raises ValueError: if there is not one row of scores for each experience, or an action has no score.
     """
     check_scores(batch, action_scores)
-    lowest, highest = batch.actions.aminmax()
-    if lowest < 0 or highest >= action_scores.shape[1]:
-        raise ValueError(
-            f"actions must be from 0 to {action_scores.shape[1] - 1}, as there are scores for, "
-            f"but the batch's are from {int(lowest)} to {int(highest)}"
-        )
+    check_actions(batch, action_scores.shape[1])
     log_pi = torch.log_softmax(action_scores, dim=1)  # (N, A)
     return log_pi.gather(dim=1, index=batch.actions[:, None]).squeeze(dim=1)
 
@@ -312,6 +342,16 @@ def check_scores(batch: TrainBatch, action_scores: Tensor) -> None:
     if action_scores.ndim != 2 or len(action_scores) != len(batch):
         raise ValueError(
             f"scores must be (N, A) with N={len(batch)} for this batch, got shape {tuple(action_scores.shape)}"
+        )
+
+
+def check_actions(batch: TrainBatch, n_actions: int) -> None:
+    """Refuse a batch with actions that there are no scores for with a ValueError."""
+    lowest, highest = batch.actions.aminmax()
+    if lowest < 0 or highest >= n_actions:
+        raise ValueError(
+            f"actions must be from 0 to {n_actions - 1}, as there are scores for, "
+            f"but the batch's are from {int(lowest)} to {int(highest)}"
         )
 
 
@@ -327,9 +367,20 @@ class ActionEntropyLoss(nn.Module):
         if isinstance(n_actions, bool) or not isinstance(n_actions, (int, np.integer)) or n_actions < 2:
             raise ValueError(f"n_actions must be a whole number from 2 for a choice to have entropy, got {n_actions!r}")
         check_weight("beta", beta)
-        self.n_actions, self.max_entropy = int(n_actions), math.log(n_actions)
-        self.beta = beta
+        self.n_actions, self.beta = int(n_actions), beta
+        self.max_entropy = self.calc_max_entropy(self.n_actions)
 
+    @staticmethod
+    @exercise("Which distribution over n_actions has the largest entropy, and how large is it?")
+    def calc_max_entropy(n_actions: int) -> float:
+        """The largest entropy that a distribution over this many actions can have, in nats."""
+        return math.log(n_actions)
+
+    @exercise(
+        "Take the scores out of a tuple, let check_scores look at them, and refuse with a ValueError what has not "
+        "self.n_actions columns. Then write the formula, so that a certain action (probability 0 for the others) gives "
+        "entropy 0 and a finite gradient."
+    )
     def forward(
         self, batch: TrainBatch, action_scores: Float[Tensor, "N A"] | tuple[Tensor, ...]
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:

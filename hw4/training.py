@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from hw4.exercise import exercise
 from hw4.files import PathLike, load_checkpoint, save_checkpoint
 from hw4.rl_data import TrainBatch, check_count
 
@@ -127,6 +128,11 @@ class PolicyTrainer:
         if solved:
             tqdm.write(f"=== Solved: mean reward {mean_reward:.1f} passed the target, {target_reward:g}")
 
+    @exercise(
+        "Bring the batch to the model's device, compute the model's output for its states and of that each of "
+        "self.losses; sum these, and take a step with self.optimizer. If the sum is not finite, raise a "
+        "FloatingPointError before anything is changed. The reports of the losses are merged into one dict."
+    )
     def train_batch(self, batch: TrainBatch) -> tuple[float, dict[str, float]]:
         """Take one optimizer step on the sum of a batch's losses; return that sum, and what the losses report.
 

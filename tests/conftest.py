@@ -13,6 +13,12 @@ from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
+from tests.exercises import (  # noqa: F401 - pytest finds these hooks by their names
+    pytest_report_teststatus,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
+
 # Before hw4 is imported anywhere: from here on each call of it is checked against its annotations. As for a static
 # checker, an int will do where a float is asked for. The hook takes the checker by its name in a module.
 checker = types.ModuleType("annotation_checker")

@@ -220,11 +220,12 @@ class TestNetworks:
 
 
 class TestLosses:
-    POLICY_LOSSES = (VanillaPolicyGradientLoss(), BaselinePolicyGradientLoss(), ActionEntropyLoss(3))
+    POLICY_LOSSES = (VanillaPolicyGradientLoss, BaselinePolicyGradientLoss, partial(ActionEntropyLoss, 3))
 
-    @pytest.mark.parametrize("loss_fn", POLICY_LOSSES, ids=lambda loss_fn: type(loss_fn).__name__)
+    @pytest.mark.parametrize("make_loss", POLICY_LOSSES, ids=["vanilla", "baseline", "entropy"])
     @pytest.mark.parametrize("shape", [(2, 3), (4, 3), (3,), (3, 3, 3)])
-    def test_scores_of_a_wrong_shape(self, loss_fn, shape):
+    def test_scores_of_a_wrong_shape(self, make_loss, shape):
+        loss_fn = make_loss()
         with pytest.raises(ValueError, match=r"(?i)shape|score"):
             loss_fn(batch_of(3), torch.zeros(shape))
 
@@ -327,6 +328,14 @@ class TestHyperparameters:
             ("activation", ["relu"]),
             ("activation", None),
             ("orthogonal", "yes"),
+            ("value_scale", 0),
+            ("learn_rate_schedule", 0.5),
+            ("learn_rate_schedule", []),
+            ("learn_rate_schedule", [0, 1]),
+            ("learn_rate_schedule", [[0.5, 1], [0.4, 1]]),
+            ("learn_rate_schedule", [[0, 1], [1.5, 1]]),
+            ("beta_schedule", [[0, 1], [1, -1]]),
+            ("beta_schedule", [[0, "1"]]),
         ],
     )
     def test_of_a_wrong_kind(self, name, value):

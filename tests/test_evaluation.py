@@ -58,6 +58,7 @@ def test_by_hand():
         "mean": 200.0,
         "std": 1.0,
         "share_at_least_200": pytest.approx(2 / 3),
+        "share_at_rest": 0.0,
         "mean_length": 1.0,
         "episodes": 3,
     }
@@ -65,7 +66,7 @@ def test_by_hand():
 
 def test_keys_and_types(net):
     figures = evaluate(PolicyAgent, net, episodes=2)
-    assert set(figures) == {"mean", "std", "share_at_least_200", "mean_length", "episodes"}
+    assert set(figures) == {"mean", "std", "share_at_least_200", "share_at_rest", "mean_length", "episodes"}
     assert {name: type(value) for name, value in figures.items()} == {**dict.fromkeys(figures, float), "episodes": int}
 
 

@@ -14,6 +14,8 @@ from hw4.experiments import (
     exp_configs,
     load_checkpoint,
     load_training_data,
+    make_schedule,
+    parse_settings,
     run_or_load,
     train_aac,
     train_config,
@@ -21,7 +23,7 @@ from hw4.experiments import (
     train_pg,
 )
 from hw4.rl_ac import AACPolicyNet
-from hw4.rl_pg import PolicyNet
+from hw4.rl_pg import ActionEntropyLoss, PolicyNet
 from tests import toy
 
 NAMES = ("vpg", "epg", "bpg", "cpg", "aac")
@@ -97,10 +99,17 @@ class TestConfigurations:
         states = [short_training(name, max_episodes=3)["model_state"] for name in ("vpg", "epg")]
         assert not same_weights(*states)
 
-    @pytest.mark.parametrize("hyperparams", [answers.part1_pg_hyperparams, answers.part1_aac_hyperparams])
-    def test_shipped_hyperparameters_have_the_published_names(self, hyperparams):
+    @pytest.mark.parametrize(
+        ("hyperparams", "more"),
+        [
+            (answers.part1_pg_hyperparams, set()),
+            (answers.part1_aac_hyperparams, {"delta"}),
+            (answers.part1_aac_long_hyperparams, {"delta"}),
+        ],
+    )
+    def test_shipped_hyperparameters_have_the_published_names(self, hyperparams, more):
         names = {"batch_size", "gamma", "beta", "learn_rate", "eps", "hidden_layers"}
-        assert names | ({"delta"} if hyperparams is answers.part1_aac_hyperparams else set()) <= set(hyperparams())
+        assert names | more <= set(hyperparams())
 
     @pytest.mark.parametrize("name", ["cpg", "aac"])
     def test_shipped_hyperparameters_train(self, name):
@@ -265,3 +274,45 @@ class TestLongRun:
         with pytest.raises(KeyboardInterrupt):
             train_long(tmp_path, **self.KWARGS)
         assert list(tmp_path.iterdir()) == []
+
+
+class TestSchedule:
+    """By hand: learn_rate from 0.02 to a tenth of it, beta from 0.5 to 0."""
+
+    HP = MappingProxyType({"learn_rate": 0.02, "beta": 0.5})
+
+    @staticmethod
+    def at(progress, **hp):
+        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+        entropy = ActionEntropyLoss(4, beta=1.0)
+        make_schedule(optimizer, [entropy], {**TestSchedule.HP, **hp})(progress)
+        return optimizer.param_groups[0]["lr"], entropy.beta
+
+    @pytest.mark.parametrize(
+        ("progress", "learn_rate", "beta"),
+        [(0.0, 0.02, 0.5), (0.25, 0.0155, 0.5), (0.5, 0.011, 0.5), (1.0, 0.002, 0.0)],
+    )
+    def test_goes_linearly_from_point_to_point(self, progress, learn_rate, beta):
+        schedules = {"learn_rate_schedule": [[0, 0.02], [1, 0.002]], "beta_schedule": [[0, 0.5], [0.5, 0.5], [1, 0]]}
+        assert self.at(progress, **schedules) == pytest.approx((learn_rate, beta))
+
+    @pytest.mark.parametrize(("progress", "beta"), [(0.499, 0.5), (0.5, 0.0), (0.501, 0.0)])
+    def test_two_points_at_one_share_make_a_step(self, progress, beta):
+        assert self.at(progress, beta_schedule=[[0, 0.5], [0.5, 0.5], [0.5, 0], [1, 0]])[1] == beta
+
+    def test_without_schedules_nothing_changes(self):
+        assert self.at(0.7) == (0.02, 0.5)
+
+    def test_a_value_that_is_set_replaces_its_schedule(self):
+        hp = parse_settings("cpg", ["learn_rate=0.01"])
+        assert hp["learn_rate"] == 0.01
+        assert "learn_rate_schedule" not in hp
+        assert "beta_schedule" in hp
+
+    def test_a_schedule_that_is_set_brings_its_first_value(self):
+        hp = parse_settings("cpg", ["beta_schedule=[[0,0.25],[1,0]]"])
+        assert (hp["beta"], hp["beta_schedule"]) == (0.25, [[0, 0.25], [1, 0]])
+
+    def test_a_value_that_its_schedule_does_not_begin_with_is_refused(self):
+        with pytest.raises(ValueError, match=r"learn_rate is 0\.01, but learn_rate_schedule begins with 0\.02"):
+            train_config("cpg", hp={**HP, "learn_rate_schedule": [[0, 0.02]]}, max_episodes=1)

@@ -253,7 +253,7 @@ def test_formulas_become_mathml(tmp_path, caplog, formula):
     assert len(page.find_all("math")) == 1
     assert "$" not in page.main.get_text()
     assert "\\" not in page.main.get_text()
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("cs236781")]
 
 
 def test_bare_environments_are_displayed_without_numbers(tmp_path):
@@ -302,6 +302,8 @@ def html_output(html):
         '<iframe src="https://example.com"></iframe>',
         '<link rel="stylesheet" href="https://example.com/x.css">',
         '<img src="../secret.png">',
+        '<meta http-equiv="Refresh" content="0; url=https://example.com">',
+        '<base href="https://example.com/">',
     ],
 )
 def test_what_is_elsewhere_is_left_out(tmp_path, html):

@@ -55,6 +55,15 @@ class TestNet:
         assert isinstance(net, AACPolicyNet)
         assert [tuple(t.shape) for t in net(torch.zeros(2, 8))] == [(2, 4), (2, 1)]
 
+    def test_values_are_scaled_and_scores_are_not(self):
+        nets = []
+        for value_scale in (1.0, 10.0):
+            torch.manual_seed(0)
+            nets.append(AACPolicyNet(3, 2, hidden_layers=(16,), value_scale=value_scale))
+        (scores, values), (same_scores, scaled_values) = (net(torch.ones(5, 3)) for net in nets)
+        assert torch.equal(scores, same_scores)
+        assert torch.equal(10.0 * values, scaled_values)
+
     def test_gradients_reach_every_parameter(self):
         torch.manual_seed(0)
         net = AACPolicyNet(3, 2, hidden_layers=(16,))

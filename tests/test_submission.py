@@ -103,19 +103,48 @@ def test_modes_in_the_archive(project, out_dir):
     assert set(modes.values()) == {0o644}
 
 
-def test_links_out_of_what_is_handed_in_are_left_out(project, out_dir, tmp_path):
+def test_links_to_what_is_left_out_are_left_out(project, out_dir, tmp_path):
     (tmp_path / "secret").mkdir()
-    (tmp_path / "secret" / "key").write_text("secret")
-    (project / "link-outside").symlink_to(tmp_path / "secret" / "key")
-    (project / "folder-outside").symlink_to(tmp_path / "secret")
+    (project / ".hidden-link").symlink_to(tmp_path / "secret")
+    (project / "venv").symlink_to(tmp_path / "secret")
     (project / "link-hidden").symlink_to(project / ".git" / "config")
-    (project / "Part3_Link.ipynb").symlink_to(tmp_path / "secret" / "key")
+    (project / "folder-link").symlink_to(project / "results")
     (project / "broken").symlink_to(project / "missing")
     (project / "link-inside").symlink_to(project / "README.md")
     path = prepare_submission(["1"], root=project, out_dir=out_dir, skip_run=True)
     assert set(members(path)) == {f"hw4-1/{name}" for name in [*HANDED_IN, "hw4-1.html", "link-inside"]}
     with zipfile.ZipFile(path) as archive:
         assert archive.read("hw4-1/link-inside") == b"content of README.md"
+
+
+@pytest.mark.parametrize("name", ["results/link", "Part3_Link.ipynb"])
+@pytest.mark.parametrize("leads_to", ["secret", "secret/key", "missing"])
+def test_a_link_that_leads_outside_is_named_before_anything_runs(
+    project, out_dir, tmp_path, monkeypatch, name, leads_to
+):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("secret")
+    (project / name).symlink_to(tmp_path / leads_to)
+    monkeypatch.setattr(submission, "run_notebook", lambda *args, **kwargs: pytest.fail("a notebook was run"))
+    with pytest.raises(ValueError, match=rf"{name} is a link that leads out of the project, to .*{leads_to}: put"):
+        prepare_submission(["1"], root=project, out_dir=out_dir)
+    assert list(out_dir.iterdir()) == []
+
+
+def test_a_cell_out_of_time_leaves_everything_as_it_was(project, out_dir):
+    write_notebook(project / "Part2_Second.ipynb", "import time\ntime.sleep(600)")
+    before = all_bytes(project.parent)
+    with pytest.raises(NotebookError, match=r"Part2_Second\.ipynb: cell 2 .*no end after 3 seconds.*time\.sleep"):
+        prepare_submission(["1"], root=project, out_dir=out_dir, timeout=3)
+    assert all_bytes(project.parent) == before
+
+
+def test_the_progress_over_the_cells_is_shown(project, out_dir, capsys):
+    write_notebook(project / "Part2_Second.ipynb", "1", "2", "3")
+    prepare_submission(["1"], root=project, out_dir=out_dir)
+    shown = capsys.readouterr().err
+    assert "Part1_First.ipynb: 100%" in shown
+    assert "3/3" in shown
 
 
 def test_a_failing_notebook_leaves_everything_as_it_was(project, out_dir):

@@ -133,17 +133,17 @@ class TestTrainingData:
         assert trainer.training_data["step_num"] == [12, 24, 36]
 
     @pytest.mark.parametrize(
-        ("losses", "reported"),
+        ("make_losses", "reported"),
         [
-            (VanillaPolicyGradientLoss(), set()),
-            (BaselinePolicyGradientLoss(), {"baseline"}),
-            ([VanillaPolicyGradientLoss(), ActionEntropyLoss(3)], {"loss_e"}),
-            ([BaselinePolicyGradientLoss(), ActionEntropyLoss(3)], {"baseline", "loss_e"}),
+            (VanillaPolicyGradientLoss, set()),
+            (BaselinePolicyGradientLoss, {"baseline"}),
+            (lambda: [VanillaPolicyGradientLoss(), ActionEntropyLoss(3)], {"loss_e"}),
+            (lambda: [BaselinePolicyGradientLoss(), ActionEntropyLoss(3)], {"baseline", "loss_e"}),
         ],
         ids=["vpg", "bpg", "epg", "cpg"],
     )
-    def test_keys(self, losses, reported):
-        trainer = make_trainer(loss=losses)
+    def test_keys(self, make_losses, reported):
+        trainer = make_trainer(loss=make_losses())
         trainer.train(max_episodes=12)
         assert set(trainer.training_data) == COMMON_KEYS | reported
         assert {len(values) for values in trainer.training_data.values()} == {3}

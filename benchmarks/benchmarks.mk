@@ -1,0 +1,14 @@
+# Part of the Makefile above it, where this folder is.
+.PHONY: bench bench-peers
+
+bench: $(INSTALLED)  ## measure the speed of sampling and training
+	$(PY) benchmarks/throughput.py
+
+bench-peers: .venv-peers/.installed  ## compare with Stable-Baselines3, in an environment of its own
+	.venv-peers/bin/python benchmarks/peers.py
+
+.venv-peers/.installed: requirements.lock
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock stable-baselines3==2.9.2
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

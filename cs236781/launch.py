@@ -1,0 +1,32 @@
+"""A program that puts limits on itself and then becomes another: python launch.py AS=BYTES CPU=SOFT:HARD -- COMMAND...
+
+What the limits' names, and soft and hard, mean: https://docs.python.org/3/library/resource.html. A limit that the
+system does not know, or that is above the one in force, is left as it is. It is a file of its own because setting
+limits between fork and exec, inside a process that has threads, can hang.
+"""
+
+import contextlib
+import ctypes
+import os
+import resource
+import sys
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def main(arguments: list[str]) -> None:
+    """Set the limits and start the command in this process."""
+    separator = arguments.index("--")
+    for setting in arguments[:separator]:
+        name, values = setting.split("=")
+        soft, _, hard = values.partition(":")
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (int(soft), int(hard or soft)))
+    if sys.platform == "linux":  # sudo and its like give no rights from here on
+        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    command = arguments[separator + 1 :]
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,158 @@
+"""One page that shows a notebook with the network off: formulas as MathML, files inside, no scripts."""
+
+import base64
+import logging
+import mimetypes
+import re
+from html import escape
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from bs4 import BeautifulSoup, Tag
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from math_core import LatexError, LatexToMathML
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+_log = logging.getLogger(__name__)
+
+
+# nbconvert's page, less all that it loads from elsewhere. The policy makes the browser hold to that whatever the
+# notebook's outputs contain, and keeps scripts in them from running on the machine of who opens the page.
+_PAGE = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; font-src data:">
+<link rel="icon" href="data:,">
+{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_css -%}
+<style>
+main { max-width: 62rem; margin: 0 auto; padding: 1rem; box-sizing: border-box; }
+main img, main video { max-width: 100%; height: auto; }
+.jp-RenderedHTMLCommon { overflow-wrap: break-word; }
+.jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
+.formula { display: block; overflow-x: auto; overflow-y: hidden; padding: 0.3rem 0; }
+.jp-InputArea-editor .highlight { overflow-x: auto; } /* the box around it is a table's row, which does not scroll */
+math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }
+@media (max-width: 40rem) {
+  main { padding: 0.25rem; }
+  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
+}
+@media print { /* paper does not scroll: smaller type, long lines broken; nothing cut by the end of a page */
+  :root { --jp-content-font-size1: 12px; --jp-code-font-size: 11px; }
+  main { max-width: none; padding: 0; }
+  .jp-Cell pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
+  .jp-Cell pre, .jp-Cell div, .jp-Cell table, .formula { overflow: visible !important; }
+  h1, h2, h3, h4, h5, h6 { break-after: avoid; }
+  .formula, tr, img, video { break-inside: avoid; }
+  video::-webkit-media-controls { display: none !important; }
+}
+</style>
+{%- endblock -%}
+"""
+
+# What a page without scripts can show, best first; of a widget or a script its plain text is shown.
+_SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+
+# Commands that MathJax knows and the converter does not, in its words.
+_MACROS = {"pmb": r"\boldsymbol{#1}", "mathds": r"\mathbb{#1}", "substack": r"\begin{matrix}#1\end{matrix}"}
+
+
+class _MathRenderer(IPythonRenderer):
+    """Markdown to HTML with every formula as MathML, which browsers typeset by themselves."""
+
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, block=False)
+
+    def block_math(self, body: str) -> str:
+        return _mathml(body, block=True)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
+
+
+class PageExporter(HTMLExporter):
+    """Exports a notebook as the page above, formulas converted."""
+
+    def __init__(self) -> None:
+        super().__init__(raw_template=_PAGE, exclude_anchor_links=True)
+        self.config.NbConvertBase.display_data_priority = _SHOWN
+
+    @pass_context
+    def markdown2html(self, context: Context, source: str) -> str:
+        """A Markdown cell as HTML."""
+        attachments = context.get("cell", {}).get("attachments", {})
+        renderer = _MathRenderer(escape=False, attachments=attachments, exclude_anchor_links=True)
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+
+_converter = LatexToMathML(macros=_MACROS, fancy_error=False, annotation=False)
+
+
+def _mathml(latex: str, *, block: bool) -> str:
+    """A formula as MathML; as its source, with a warning, where it cannot be converted."""
+    try:
+        formula = _converter.convert_with_local_state(_plain_latex(latex), displaystyle=block)
+    except LatexError as error:
+        _log.warning("the formula %s stays as its source: %s", " ".join(latex.split()), error)
+        formula = f"<code>{escape(latex.strip())}</code>"
+    return f'<span class="formula">{formula}</span>' if block else formula
+
+
+def _plain_latex(latex: str) -> str:
+    """LaTeX that means the same and that the converter knows.
+
+    Environments are unnumbered, as JupyterLab shows them, unless a tag was given by hand.
+    """
+    latex = re.sub(r"(\\(?:begin|end)\{)split\}", r"\1aligned}", latex)
+    if r"\tag" not in latex:
+        latex = re.sub(r"(\\(?:begin|end)\{(?:align|equation|gather|multline))\}", r"\1*}", latex)
+    elif r"\begin{" not in latex:
+        latex = rf"\begin{{equation}}{latex}\end{{equation}}"
+
+    def formula_out_of_text(text: re.Match[str]) -> str:
+        return re.sub(r"\$([^$]*)\$", r"}\1\\text{", text[0])
+
+    return re.sub(r"\\text\{[^{}]*\}", formula_out_of_text, latex)
+
+
+def self_contained(page: str, base: Path) -> str:
+    """The page with the local files it refers to put inside, and references to elsewhere removed."""
+    soup = BeautifulSoup(page, "html.parser")
+    for tag in soup.find_all(["script", "iframe", "object", "embed", "base"]):
+        tag.decompose()
+    for tag in soup.find_all("meta", {"http-equiv": re.compile("^refresh$", re.IGNORECASE)}):
+        tag.decompose()  # it would lead the reader away, and no policy forbids that
+    for tag in soup.find_all("link"):
+        if not str(tag.get("href", "")).startswith("data:"):
+            tag.decompose()
+    for tag in soup.find_all(["img", "video", "audio", "source"]):
+        for attribute in ("src", "poster"):
+            if attribute in tag.attrs and not str(tag[attribute]).startswith("data:"):
+                _embed(tag, attribute, base)
+        tag.attrs.pop("srcset", None)
+    return str(soup)
+
+
+def _embed(tag: Tag, attribute: str, base: Path) -> None:
+    """Put the file that a tag's attribute names inside the page; take the attribute away where that cannot be."""
+    reference = str(tag[attribute])
+    address = urlparse(reference)
+    file = (base / unquote(address.path)).resolve()
+    inside = file.is_relative_to(base.resolve()) and file.is_file()
+    if address.scheme or address.netloc or not inside:
+        _log.warning("not in the page, since it is no file in the notebook's folder: %s", reference)
+        del tag[attribute]
+        return
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    tag[attribute] = data_url(kind, file.read_bytes())
+
+
+def data_url(kind: str, data: bytes) -> str:
+    """A file's content as an address."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

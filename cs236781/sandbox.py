@@ -1,0 +1,218 @@
+"""Running a program that may be wrong or hostile: in a process of its own, under limits, and gone afterwards.
+
+    sandbox = Sandbox(folder)                        # the folder holds its home, its temporary files, its output
+    outcome = sandbox.run([sys.executable, "program.py"], Limits(seconds=60, megabytes=2000))
+
+Where the system allows (Linux, user namespaces) the program has no network, and sees no processes but its own.
+It runs as the user who calls, and may read what that user may read: this is no wall against an attacker.
+"""
+
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from cs236781 import launch
+
+MAX_FILE_MEGABYTES = 50  # a file it writes, and what it prints
+MAX_PROCESSES = 200
+MAX_OPEN_FILES = 1000
+# Loading libraries takes addresses that are no memory, and CUDA's gigabytes of them; but shared memory is bounded by
+# this alone.
+_ADDRESSES_ABOVE_MEMORY = 8 << 30
+
+_PATIENCE = 5  # the time on the clock, in processor time
+_TAIL_BYTES = 4096
+
+_NAMESPACES = [
+    ("--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
+    ("--map-root-user", "--net", "--pid", "--fork", "--kill-child"),
+    ("--map-root-user", "--net"),
+    ("--net", "--pid", "--fork", "--kill-child"),
+]
+
+
+# A namespace's first process is deaf to most signals, and unshare (util-linux 2.38) loses which one ended it. So that
+# process is a shell, which waits for the program and says, by a status above 128, what ended it.
+_SHELL = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
+
+
+class CancelledError(RuntimeError):
+    """A run that was ended because its caller asked for it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use.
+
+    :param seconds: of processor time, for each of its processes, so that a busy machine changes no verdict. From its
+        start to its end it may take five times as long, for one that sleeps or waits for ever uses none.
+    :param megabytes: of memory, for each of its processes. Known to Linux only.
+    """
+
+    seconds: float
+    megabytes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended.
+
+    :param status: its exit status; minus the signal's number where one ended it.
+    :param output: the end of what it printed, on both streams.
+    """
+
+    timed_out: bool
+    status: int
+    output: str
+
+
+class Sandbox:
+    """A folder and the programs that run in it."""
+
+    def __init__(self, folder: str | Path, cancelled: threading.Event | None = None) -> None:
+        """Make the folders a program needs.
+
+        :param folder: an existing, empty folder.
+        :param cancelled: when it is set, a run ends, and raises CancelledError.
+        """
+        self.folder = Path(folder).resolve()
+        self._cancelled = cancelled or threading.Event()
+        for name in ("home", "tmp"):
+            (self.folder / name).mkdir()
+
+    def run(
+        self,
+        command: Sequence[str],
+        limits: Limits,
+        *,
+        working_dir: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> Outcome:
+        """Run a command to its end, or to the end of its time; what it started is ended with it.
+
+        :param command: the program's absolute path, and its arguments.
+        :param working_dir: the sandbox's folder by default.
+        :param environment: added to the few variables that a program is given.
+        :param descriptors: open files that it is handed on.
+        :raises CancelledError: the caller's event was set.
+        :raises OSError: it cannot be started, as where an earlier run removed its folder.
+        """
+        settings = {
+            "CPU": f"{math.ceil(limits.seconds)}:{math.ceil(limits.seconds) + 1}",  # SIGXCPU, then SIGKILL
+            "DATA": limits.megabytes << 20,
+            "AS": (limits.megabytes << 20) + _ADDRESSES_ABOVE_MEMORY,
+            "FSIZE": MAX_FILE_MEGABYTES << 20,
+            "NOFILE": MAX_OPEN_FILES,
+            "NPROC": _tasks_of_this_user() + MAX_PROCESSES,
+            "CORE": 0,
+        }
+        launcher = [sys.executable, "-I", "-S", launch.__file__]
+        launcher += [f"{name}={value}" for name, value in settings.items()]
+        with tempfile.TemporaryFile() as output:  # without a name, for the program could put something else there
+            process = subprocess.Popen(
+                [*launcher, "--", *namespaces(), *command],
+                cwd=working_dir or self.folder,
+                env=self._environment() | dict(environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=descriptors,
+            )
+            try:
+                timed_out = self._wait(process, _PATIENCE * limits.seconds)
+            finally:
+                with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                self._end_strays()
+            output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            status = process.returncode if process.returncode <= 128 else 128 - process.returncode
+            timed_out = timed_out or status == -signal.SIGXCPU
+            return Outcome(timed_out, status, output.read(_TAIL_BYTES).decode(errors="replace"))
+
+    def _environment(self) -> dict[str, str]:
+        """What a program is given instead of the caller's environment, with its keys and paths."""
+        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+        return kept | {
+            "HOME": str(self.folder / "home"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
+            "LANG": "C.UTF-8",
+            "CUDA_VISIBLE_DEVICES": "",
+            "MPLBACKEND": "agg",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONNOUSERSITE": "1",
+        }
+
+    def _wait(self, process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+        """Wait for the end; returns whether the time ran out first."""
+        end = time.monotonic() + seconds
+        while process.poll() is None:
+            if self._cancelled.is_set():
+                raise CancelledError("the check was cancelled")
+            if time.monotonic() > end:
+                return True
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        return False
+
+    def _end_strays(self) -> None:
+        """End processes that left the session, known by the environment they were started with.
+
+        A process namespace leaves none; without one, a process that hides (by starting a program with another
+        environment) is not found.
+        """
+        mark = f"HOME={self.folder / 'home'}".encode()
+        end = time.monotonic() + 5
+        while (strays := _processes_with(mark)) and time.monotonic() < end:
+            for pid in strays:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+
+
+@cache
+def namespaces() -> tuple[str, ...]:
+    """The command that cuts a program's network and shows it its own processes only; empty where there is none."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return ()
+    for options in _NAMESPACES:
+        with suppress(subprocess.TimeoutExpired):
+            tried = subprocess.run([unshare, *options, "true"], capture_output=True, timeout=10, check=False)
+            if tried.returncode == 0:
+                return (unshare, *options, *_SHELL)
+    return ()
+
+
+def _processes_with(mark: bytes) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # gone, or another user's
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def _tasks_of_this_user() -> int:
+    """How many processes and threads the user has, whom the system's limit counts together."""
+    count = 0
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if path.stat().st_uid == os.getuid():
+                count += len(list((path / "task").iterdir()))
+    return count

@@ -1,0 +1,335 @@
+"""Many runs: configurations x settings x seeds, each trained and evaluated, into one file of records.
+
+    {"runs": [{"configuration": "aac", "seed": 100, "best_mean_reward": ..., "evaluation": {...}, ...}, ...]}
+
+Runs are independent, one process each: on this machine as many at a time as it has processors, or on a Slurm cluster as
+one array job. Each leaves its record in a folder beside the file as soon as it is done; so a sweep that was stopped,
+however it was, goes on with the runs that are missing.
+"""
+
+import ast
+import contextlib
+import hashlib
+import itertools
+import json
+import multiprocessing as mp
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hw4.env import REWARD_THRESHOLD
+from hw4.evaluation import evaluate
+from hw4.experiments import (
+    CONFIG_NAMES,
+    LONG_MAX_EPISODES,
+    LONG_NAME,
+    MAX_EPISODES,
+    load_policy,
+    parse_settings,
+    train_config,
+)
+from hw4.files import PathLike, check_writable, replacing, save_checkpoint
+from hw4.loader import available_cpus
+from hw4.rl_data import check_count
+from hw4.slurm import call_each
+from hw4.statistics import estimate
+
+RUNNING_MEAN_LEN = 100
+CURVE_EVERY = 50  # episodes
+CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline")
+SLURM = "slurm"  # the folder of its files, among the records
+
+
+class Run(NamedTuple):
+    """One training, and how its policies are evaluated; all that its record depends on."""
+
+    configuration: str
+    seed: int
+    settings: tuple[str, ...] = ()
+    episodes: int = MAX_EPISODES
+    evaluation_episodes: int = 0
+
+    @property
+    def name(self) -> str:
+        """A file's name, that no other run has."""
+        digest = hashlib.sha256(repr((self.hyperparams(), self.episodes, self.evaluation_episodes)).encode())
+        return f"{self.configuration}-{self.seed}-{digest.hexdigest()[:12]}"
+
+    @property
+    def trained_as(self) -> str:
+        """The configuration's name for `train_config`."""
+        return self.configuration.removesuffix("_long")
+
+    def hyperparams(self) -> dict[str, Any]:
+        """The configuration's, changed by the settings."""
+        return parse_settings(self.configuration, self.settings)
+
+
+def runs_of(
+    configurations: Sequence[str],
+    seeds: Sequence[int],
+    settings: Sequence[str] = (),
+    episodes: int | None = None,
+    evaluation_episodes: int = 0,
+) -> list[Run]:
+    """All runs of a sweep, seed by seed.
+
+    :param settings: texts of the form KEY=VALUE or KEY=VALUE,VALUE...; each combination of values is run.
+    :param episodes: of each run, instead of 6000, and 15,000 for `aac_long`.
+    :param evaluation_episodes: how many to evaluate the final and the best policy over, stochastic and greedy; 0 for no
+        evaluation.
+    :raises ValueError: if a configuration or a setting is not known.
+    """
+    runs = [
+        Run(
+            configuration,
+            seed,
+            combination,
+            episodes or (LONG_MAX_EPISODES if configuration == LONG_NAME else MAX_EPISODES),
+            evaluation_episodes,
+        )
+        for seed in seeds
+        for configuration in configurations
+        for combination in itertools.product(*map(_alternatives, settings))
+    ]
+    for run in runs:
+        run.hyperparams()
+    return list(dict.fromkeys(runs))
+
+
+def _alternatives(setting: str) -> list[str]:
+    """A setting for each of its values: beta=0.1,0.2 as beta=0.1 and beta=0.2. A list in brackets is one value."""
+    name, equals, text = setting.partition("=")
+    try:
+        values = ast.literal_eval(f"[{text}]")
+    except (ValueError, SyntaxError):
+        values = text.split(",")  # words
+    return [f"{name}{equals}{value}" for value in values] or [setting]
+
+
+def perform(run: Run) -> dict[str, Any]:
+    """Train and evaluate, in this process, on one thread; the run's record."""
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    hp = run.hyperparams()
+    with TemporaryDirectory(prefix="sweep-") as folder:
+        best, final = Path(folder) / "best", Path(folder) / "final"
+        data = train_config(
+            run.trained_as, hp=hp, seed=run.seed, max_episodes=run.episodes, num_workers=0, checkpoints_file=best
+        )
+        seconds = time.perf_counter() - began
+        save_checkpoint({**torch.load(best, weights_only=True), "params": data["model_state"]}, final)
+        evaluation = {
+            weights: {
+                choice: evaluate(
+                    *load_policy(file), episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy"
+                )
+                for choice in ("stochastic", "greedy")
+            }
+            for weights, file in (("final", final), ("best", best))
+            if run.evaluation_episodes
+        }
+    return {
+        "configuration": run.configuration,
+        "seed": run.seed,
+        "settings": list(run.settings),
+        "hyperparams": hp,
+        "episodes": run.episodes,
+        "steps": data["step_num"][-1],
+        "train_seconds": round(seconds, 1),
+        "best_mean_reward": data["best_mean_reward"][-1],
+        "final_mean_reward": data["mean_reward"][-1],
+        "episodes_to_200": _episodes_to(REWARD_THRESHOLD, data),
+        "evaluation": evaluation,
+        "curves": compact_curves(data),
+    }
+
+
+def _episodes_to(level: float, data: Mapping[str, list]) -> int | None:
+    """How many episodes had been played when the mean of a full window first was at least `level`."""
+    for episodes, mean_reward in zip(data["episode_num"], data["mean_reward"], strict=True):
+        if episodes >= RUNNING_MEAN_LEN and mean_reward >= level:
+            return episodes
+    return None
+
+
+def compact_curves(data: Mapping[str, list], every: int = CURVE_EVERY) -> dict[str, list[float]]:
+    """Training data at a point for each `every` episodes: the mean reward as it was, and of losses the mean since."""
+    episodes = np.asarray(data["episode_num"])
+    points = np.arange(every, episodes[-1] + 1, every)
+    ends = np.searchsorted(episodes, points) + 1  # up to and with the first batch that gets there
+    starts = np.concatenate([[0], ends])[:-1]
+    curves: dict[str, list[float]] = {"episode_num": episodes[ends - 1].tolist()}
+    for name in CURVES:
+        if name in data:
+            values = np.asarray(data[name])
+            means = [values[start:end].mean() for start, end in zip(starts, ends, strict=True)]
+            at_points = values[ends - 1] if name == "mean_reward" else means
+            curves[name] = [float(f"{value:.5g}") for value in at_points]
+    return curves
+
+
+def perform_into(run: Run, folder: PathLike) -> None:
+    """Perform a run, quietly, and leave its record in a folder."""
+    with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+        record = perform(run)
+    _write_json(record, Path(folder) / f"{run.name}.json")
+
+
+def _write_json(data: Any, path: Path) -> None:
+    with replacing(path) as file:
+        file.write(json.dumps(data).encode())
+
+
+class SweepError(RuntimeError):
+    """Some runs failed; the message says which, and why. The records of the others are kept."""
+
+
+def sweep(
+    runs: Sequence[Run],
+    out: PathLike,
+    *,
+    cluster: str = "local",
+    jobs: int | None = None,
+    partition: str | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Perform the runs whose records are not there yet, and gather the records of all in a file.
+
+    :param out: the file; records that it holds of other runs stay in it.
+    :param cluster: "local" for processes on this machine, "slurm" for one array job.
+    :param jobs: how many runs at a time; None for one on each processor, or for as many as the cluster will.
+    :param partition: Slurm's; None for its default.
+    :return: what the file holds then, {"runs": [record, ...]}.
+    :raises SweepError: if runs failed; no results file is written, and started again, the sweep tries them anew.
+    """
+    if cluster not in ("local", "slurm"):
+        raise ValueError(f"cluster must be local or slurm, got {cluster!r}")
+    if jobs is not None:
+        check_count("jobs", jobs)
+    out = Path(out)
+    check_writable(out)
+    folder = out.with_suffix(".runs")
+    records = {**_gathered(out), **{path.stem: _read_record(path) for path in sorted(folder.glob("*-*.json"))}}
+    missing = [run for run in runs if run.name not in records]
+    print(f"=== {len(runs)} runs, {len(runs) - len(missing)} of them done before")
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        results = _locally(missing, folder, jobs) if cluster == "local" else _on_slurm(missing, folder, jobs, partition)
+        failures = []
+        with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", dynamic_ncols=True) as progress:
+            for run, error in results:
+                progress.update()
+                progress.set_postfix_str(f"{run.configuration}, seed {run.seed}")
+                if error is not None:
+                    failures.append(f"{run.name}: {error}")
+        if failures:
+            raise SweepError(f"{len(failures)} of {len(missing)} runs failed: {'; '.join(failures)}")
+        records.update({run.name: _read_record(folder / f"{run.name}.json") for run in missing})
+    order = {run.name: number for number, run in enumerate(runs)}
+    names = sorted(records, key=lambda name: (order.get(name, len(order)), name))
+    gathered = {"runs": [{**records[name], "name": name} for name in names]}
+    _write_json(gathered, out)
+    for name in names:
+        (folder / f"{name}.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / SLURM, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return gathered
+
+
+def _gathered(out: Path) -> dict[str, dict[str, Any]]:
+    """The records of a results file by their runs' names; none if there is no such file."""
+    return {record["name"]: record for record in load_runs(out)} if out.exists() else {}
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> str:
+    """What the seeds say of each configuration and settings, as a Markdown table.
+
+    Of the best mean(100) the interquartile mean with its 95% bootstrap interval, the median and the range; how many
+    seeds reached 200; and of evaluations of the final weights the median and the lowest seed.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    order = [*CONFIG_NAMES, LONG_NAME]
+    for record in sorted(records, key=lambda record: order.index(record["configuration"])):
+        groups.setdefault(" ".join([record["configuration"], *record["settings"]]), []).append(record)
+    heads = ["configuration", "seeds", "best mean(100): IQM (95%)", "median", "range", "reached 200"]
+    rows = [[*heads, "final weights, evaluated: drawn", "likeliest action"], ["---"] * 8]
+    for name, group in groups.items():
+        best = np.array([record["best_mean_reward"] for record in group])
+        middle, low, high = estimate(best)
+        reached = sum(record["episodes_to_200"] is not None for record in group)
+        cells = [
+            name,
+            str(len(group)),
+            f"{middle:.1f} ({low:.1f} to {high:.1f})",
+            f"{np.median(best):.1f}",
+            f"{best.min():.1f} to {best.max():.1f}",
+            f"{reached} of {len(group)}",
+            *(_evaluated(group, choice) for choice in ("stochastic", "greedy")),
+        ]
+        rows.append(cells)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _evaluated(records: Sequence[Mapping[str, Any]], choice: str) -> str:
+    means = [record["evaluation"]["final"][choice]["mean"] for record in records if record["evaluation"]]
+    return f"median {np.median(means):.1f}, lowest {min(means):.1f}" if means else "-"
+
+
+def load_runs(filename: PathLike) -> list[dict[str, Any]]:
+    """The records of a file that `sweep` wrote.
+
+    :raises FileNotFoundError: if there is no such file.
+    :raises ValueError: if it is of another kind.
+    """
+    data = _read_record(Path(filename))
+    if not isinstance(data.get("runs"), list) or not all(
+        isinstance(run, dict) and "name" in run for run in data["runs"]
+    ):
+        raise ValueError(f"{filename} is not a sweep's results: it holds no runs")
+    return data["runs"]
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON, or a damaged file ({error}): remove it to have its runs anew") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} holds a {type(record).__name__}, not a dict")
+    return record
+
+
+Outcome = tuple[Run, str | None]  # and what went wrong
+
+
+def _locally(runs: Sequence[Run], folder: Path, jobs: int | None) -> Iterator[Outcome]:
+    """Perform runs in processes of this machine; each as it ends."""
+    executor = ProcessPoolExecutor(jobs or available_cpus(), mp_context=mp.get_context("spawn"))
+    try:
+        futures = {executor.submit(perform_into, run, folder): run for run in runs}
+        for future in as_completed(futures):
+            error = future.exception()
+            yield futures[future], None if error is None else f"{type(error).__name__}: {error}"
+    except BaseException:  # Ctrl-C, which must not wait for runs that take minutes
+        for process in list(executor._processes.values()):
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_slurm(runs: Sequence[Run], folder: Path, jobs: int | None, partition: str | None) -> Iterator[Outcome]:
+    """Perform runs as the tasks of one array job; each as it ends."""
+    arguments = [(run, folder.absolute()) for run in runs]
+    for number, error in call_each(perform_into, arguments, folder / SLURM, at_once=jobs, partition=partition):
+        yield runs[number], error

@@ -1,0 +1,131 @@
+"""What is measured inside a run, against closed forms and small episodes made by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from hw4.analysis import (
+    analyse,
+    calibration,
+    estimator_weights,
+    explained_variance,
+    gradient_noise,
+    time_use,
+    train_with_snapshots,
+)
+from hw4.experiments import train_aac
+from hw4.rl_ac import AACPolicyNet
+from hw4.rl_data import Episode, TrainBatch
+
+HP = {
+    "batch_size": 2,
+    "gamma": 0.9,
+    "beta": 0.5,
+    "learn_rate": 0.01,
+    "eps": 1e-8,
+    "hidden_layers": [8],
+    "delta": 0.1,
+}
+
+
+def episode(rewards, legs=((0, 0),), actions=(0,), height=0.0):
+    """An episode of the lander with the given rewards; legs and actions are repeated to its length."""
+    states = np.zeros((len(rewards), 8), dtype=np.float32)
+    states[:, 1] = height
+    states[:, 6:8] = np.resize(np.array(legs), (len(rewards), 2))
+    return Episode.from_arrays(
+        states, np.resize(np.array(actions), len(rewards)).astype(np.int64), np.array(rewards, dtype=np.float64)
+    )
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return AACPolicyNet(8, 4, hidden_layers=(8,))
+
+
+class TestEstimators:
+    def test_weights_by_hand(self):
+        episodes = [episode([1.0, 2.0, 4.0]), episode([-3.0])]
+        batch = TrainBatch.from_episodes(episodes, 0.5)
+        weights = estimator_weights(episodes, batch, torch.tensor([1.0, 1.0, 1.0, -1.0]))
+        assert {name: values.tolist() for name, values in weights.items()} == {
+            "total return": [3.0, 5.0, 7.0, -3.0],  # q, and 0, 1, 3 and 0 from before
+            "reward to go": [3.0, 4.0, 4.0, -3.0],
+            "mean baseline": [1.0, 2.0, 2.0, -5.0],
+            "critic": [2.0, 3.0, 3.0, -2.0],
+        }
+
+    def test_equal_batches_have_no_variance(self, net):
+        noise = gradient_noise(net, [episode([1.0, 2.0])] * 6, 2, 0.9)
+        assert all(values["variance"] == pytest.approx(0, abs=1e-9) for values in noise.values())
+
+    def test_equal_batches_have_the_gradient_of_the_loss(self, net):
+        episodes = [episode([1.0, 2.0], actions=(3,))] * 4
+        batch = TrainBatch.from_episodes(episodes[:2], 0.9)
+        log_pi = torch.log_softmax(net(batch.states)[0], dim=1)[:, 3]
+        (-(batch.q_vals * log_pi).mean()).backward()
+        expected = sum(float(p.grad.pow(2).sum()) for p in net.scores.parameters())
+        assert gradient_noise(net, episodes, 2, 0.9)["reward to go"]["squared_mean"] == pytest.approx(
+            expected, rel=1e-4
+        )
+
+    def test_a_constant_more_of_return_is_noise_to_all_but_the_mean_baseline(self, net):
+        """Actions differ from batch to batch; a reward of 100 at each end says nothing about them."""
+        episodes = [episode([100.0], actions=(number % 4,)) for number in range(16)]
+        noise = gradient_noise(net, episodes, 1, 0.9)
+        assert noise["mean baseline"]["variance"] == pytest.approx(0, abs=1e-9)
+        assert noise["reward to go"]["variance"] > 1
+
+
+class TestCritic:
+    @pytest.mark.parametrize(
+        ("v", "expected"),
+        [([1.0, 2.0, 3.0], 1.0), ([2.0, 2.0, 2.0], 0.0), ([3.0, 2.0, 1.0], -3.0), ([5.0, 6.0, 7.0], 1.0)],
+    )
+    def test_explained_variance_by_hand(self, v, expected):
+        assert explained_variance(torch.tensor(v), torch.tensor([1.0, 2.0, 3.0])) == pytest.approx(expected)
+
+    def test_calibration_of_a_critic_that_is_right(self, net):
+        """Its returns are made from what it predicts, so each bin's mean is on the diagonal."""
+        states = torch.randn(400, 8)
+        values = net(states)[1].squeeze(dim=1).detach()
+        batch = TrainBatch(states, torch.zeros(400, dtype=torch.int64), values, torch.zeros(1))
+        result = calibration(net, batch)
+        assert result["v"] == pytest.approx(result["q"])
+        assert result["v"] == sorted(result["v"])
+        assert result["explained_variance"] == pytest.approx(1)
+
+
+class TestTimeUse:
+    def test_by_hand(self):
+        landed = episode(
+            [1.0, 1.0, 1.0, 100.0], legs=[(0, 0), (0, 0), (1, 0), (1, 1)], actions=[2, 2, 1, 0], height=0.5
+        )
+        hovering = episode([1.0, 1.0, 1.0, 1.0], actions=[2, 2, 2, 3], height=1.5)
+        crashed = episode([1.0, -100.0], height=1.0)
+        result = time_use([landed, hovering, crashed])
+        assert {place: value["share"] for place, value in result["where"].items()} == {
+            "in the air": 0.8,
+            "on one leg": 0.1,
+            "on both legs": 0.1,
+        }
+        assert result["where"]["in the air"]["actions"] == [0.25, 0.0, 0.625, 0.125]
+        assert result["where"]["on one leg"]["actions"] == [0.0, 1.0, 0.0, 0.0]
+        assert result["ends"] == pytest.approx({"at rest": 1 / 3, "crash": 1 / 3, "time limit": 1 / 3})
+        assert result["height"] == [1.0, 1.0, 1.0, 1.0]
+
+
+class TestRun:
+    def test_the_last_snapshot_is_what_training_ends_with(self):
+        snapshots = train_with_snapshots(HP, 3, [2, 6], max_episodes=6)
+        expected = train_aac(hp=HP, seed=3, max_episodes=6, num_workers=0)["model_state"]
+        assert list(snapshots) == [2, 6]
+        assert all(torch.equal(value, expected[name]) for name, value in snapshots[6].state_dict().items())
+        assert any(not torch.equal(value, expected[name]) for name, value in snapshots[2].state_dict().items())
+
+    def test_analyse(self):
+        result = analyse(HP, 3, stages={"first": 2, "last": 4}, batches=3, max_episodes=4)
+        assert [stage["episodes"] for stage in result["stages"].values()] == [2, 4]
+        assert result["explained_variance"]["episodes"] == [2, 4]
+        assert result["hyperparams"] == HP

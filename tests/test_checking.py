@@ -1,0 +1,255 @@
+"""Archives are checked as wholes here; how they are unpacked and what limits hold is tested in their own rooms."""
+
+import csv
+import shutil
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cs236781 import checking, sandbox
+from cs236781.checking import Limits, check_submissions, table
+from cs236781.submission import prepare_submission
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SOLVED = """
+def add(a, b):
+    return a + b
+
+def double(a):
+    return 2 * a
+"""
+HALF_DONE = """
+def add(a, b):
+    return a + b
+
+def double(a):
+    raise NotImplementedError("exercise two")
+"""
+NO_END = """
+def add(a, b):
+    while True:
+        pass
+
+def double(a):
+    return 2 * a
+"""
+DIES = """
+import os
+
+def add(a, b):
+    os._exit(0)
+
+def double(a):
+    return 2 * a
+"""
+SPOILS = """
+import os, shutil
+
+def add(a, b):
+    shutil.rmtree(os.environ["HOME"] + "/../project")
+    os._exit(1)
+"""
+HOG = "x = bytearray(3_000_000_000)"
+
+TESTS = {
+    "tests/test_one.py": """
+        import pytest
+        from hw4 import add
+
+        @pytest.mark.parametrize("b", [1, 2, 3])
+        def test_add(b):
+            assert add(1, b) == 1 + b
+        """,
+    "tests/test_two.py": """
+        import hw4
+
+        def test_has_double():
+            assert callable(hw4.double)
+
+        def test_double():
+            assert hw4.double(4) == 8
+        """,
+}
+EXERCISES = {"one": ["tests/test_one.py"], "two": ["tests/test_two.py"]}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A small project with two exercises of 3 and 2 tests."""
+    root = tmp_path_factory.mktemp("project")
+    for name, text in {**TESTS, "hw4/__init__.py": SOLVED, "pyproject.toml": "[tool.pytest.ini_options]\n"}.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(textwrap.dedent(text))
+    return root
+
+
+def make(path, code, ids="1", **others):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"hw4-{ids}/hw4/__init__.py", code)
+        for name, text in others.items():
+            archive.writestr(f"hw4-{ids}/{name}", text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checked(project, tmp_path_factory):
+    """Archives of every kind, checked in one call; the rows, and the CSV file's."""
+    folder = tmp_path_factory.mktemp("archives")
+    solved = make(folder / "solved.zip", SOLVED, "1_2").read_bytes()
+    (folder / "truncated.zip").write_bytes(solved[:-40])
+    (folder / "hw4-8_9.zip").write_text("no archive")
+    outside = folder / "outside.zip"
+    make(outside, SOLVED)
+    with zipfile.ZipFile(outside, "a") as archive:
+        archive.writestr("../../outside", "x")
+    with zipfile.ZipFile(folder / "no_code.zip", "w") as archive:
+        archive.writestr("hw4-1/README.md", "x")
+    archives = [
+        make(folder / "no_end.zip", NO_END),
+        folder / "truncated.zip",
+        folder / "hw4-8_9.zip",
+        folder / "solved.zip",
+        outside,
+        folder / "no_code.zip",
+        make(folder / "half.zip", HALF_DONE, **{"tests/test_two.py": "def test_double(): pass"}),
+        make(folder / "dies.zip", DIES),
+        make(folder / "spoils.zip", SPOILS),
+        make(folder / "hog.zip", HOG),
+        make(folder / "wrong.zip", "def add(:"),
+        make(folder / "import.zip", "while True: pass"),
+    ]
+    limits = Limits(seconds=5, megabytes=1000)
+    csv_file = folder / "marks.csv"
+    options = {"csv_file": csv_file, "jobs": 3, "limits": limits, "exercises": EXERCISES, "project": project}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "_PATIENCE", 100)  # none of them sleeps, and a busy machine changes nothing
+        rows = check_submissions(archives, **options)
+    with csv_file.open(newline="") as file:
+        return rows, list(csv.reader(file))
+
+
+def row_of(checked, name):
+    return next(row for row in checked[0] if row.archive.name == name)
+
+
+def test_rows_come_in_the_order_of_the_archives(checked):
+    names = "no_end truncated hw4-8_9 solved outside no_code half dies spoils hog wrong import"
+    assert [row.archive.stem for row in checked[0]] == names.split()
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "two", "status"),
+    [
+        ("solved.zip", 3, 2, "ok"),
+        ("half.zip", 3, 1, "ok"),
+        ("no_end.zip", 0, 2, "one: timed out in tests/test_one.py::test_add[1]"),
+        ("dies.zip", 0, 2, "one: crashed in tests/test_one.py::test_add[1] (exit status 0)"),
+        ("spoils.zip", 0, 0, "crashed: its tests cannot be run"),
+        ("hog.zip", 0, 0, "out of memory"),
+        ("wrong.zip", 0, 0, "not importable: SyntaxError"),
+        ("import.zip", 0, 0, "timed out before the first test"),
+        ("truncated.zip", 0, 0, "broken archive: not a complete zip file"),
+        ("hw4-8_9.zip", 0, 0, "broken archive: not a complete zip file"),
+        ("outside.zip", 0, 0, "broken archive: '../../outside' leads out"),
+        ("no_code.zip", 0, 0, "broken archive: it holds no package hw4"),
+    ],
+)
+def test_each_archive_gets_its_due(checked, name, one, two, status):
+    row = row_of(checked, name)
+    assert row.passed == {"one": one, "two": two}
+    assert row.totals == {"one": 3, "two": 2}
+    assert row.status.startswith(status)
+    assert row.status.isprintable()
+
+
+def test_ids_are_of_the_folder_inside_or_else_of_the_archives_name(checked):
+    assert row_of(checked, "solved.zip").ids == "1_2"
+    assert row_of(checked, "hw4-8_9.zip").ids == "8_9"
+    assert row_of(checked, "truncated.zip").ids == ""
+
+
+def test_the_csv_file_has_a_row_for_each(checked):
+    header, *rows = checked[1]
+    assert header == ["ids", "archive", "one", "two", "all", "status"]
+    assert len(rows) == 12
+    solved, half = (next(row for row in rows if row[1].endswith(name)) for name in ("solved.zip", "half.zip"))
+    assert [solved[0], *solved[2:]] == ["1_2", "3/3", "2/2", "5/5", "ok"]
+    assert [half[0], *half[2:]] == ["1", "3/3", "1/2", "4/5", "ok"]
+
+
+def test_the_table_is_aligned(checked):
+    header, *lines = table(checked[0]).splitlines()
+    assert len(lines) == 12
+    assert {line.index("/", header.index("one")) for line in lines} == {header.index("one") + 1}
+
+
+def test_nothing_is_left_behind(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(checking.tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    archive = make(tmp_path / "a.zip", "import os; open(os.environ['HOME'] + '/../x', 'w')")
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    check_submissions([archive], exercises=EXERCISES, project=project)
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_missing_archive_is_said_before_anything_runs(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(checking, "Sandbox", lambda *args: pytest.fail("something was run"))
+    with pytest.raises(FileNotFoundError, match=r"no archive .*missing\.zip"):
+        check_submissions([tmp_path / "missing.zip"], exercises=EXERCISES, project=project)
+
+
+def test_a_csv_file_that_cannot_be_written_is_said_before_anything_runs(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(checking, "Sandbox", lambda *args: pytest.fail("something was run"))
+    archive = make(tmp_path / "a.zip", SOLVED)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        check_submissions([archive], csv_file=tmp_path / "missing" / "marks.csv", exercises=EXERCISES, project=project)
+
+
+def test_a_project_whose_own_tests_cannot_be_run(project, tmp_path):
+    broken = tmp_path / "project"
+    shutil.copytree(project, broken)
+    (broken / "hw4" / "__init__.py").write_text("import no_such_module")
+    with pytest.raises(RuntimeError, match=r"this project's own code: .*no_such_module"):
+        check_submissions([make(tmp_path / "a.zip", SOLVED)], exercises=EXERCISES, project=broken)
+
+
+def test_the_assignment_itself_complete_and_half_done(tmp_path):
+    """Two of the exercises: all take longer than a test should."""
+    complete = prepare_submission(["1"], root=ROOT, out_dir=tmp_path, skip_run=True)
+    half_done = tmp_path / "hw4-2.zip"
+    with zipfile.ZipFile(complete) as source, zipfile.ZipFile(half_done, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "hw4-1/hw4/rl_ac.py":
+                loss, forward = b"class AACPolicyGradientLoss", b'"""'
+                before, found, after = content.partition(loss)
+                assert found
+                start = after.index(b"def forward")
+                signature_end = after.index(forward, start)
+                stub = b'raise NotImplementedError("actor-critic loss")\n        '
+                content = before + found + after[:signature_end] + stub + after[signature_end:]
+            target.writestr(name.replace("hw4-1/", "hw4-2/"), content)
+    exercises = {name: checking.EXERCISES[name] for name in ("losses", "figures")}
+    rows = check_submissions([complete, half_done], jobs=2, exercises=exercises)
+    assert [(row.ids, row.status) for row in rows] == [("1", "ok"), ("2", "ok")]
+    assert rows[0].passed == rows[0].totals
+    assert rows[0].totals["figures"] == 7
+    assert rows[1].passed == {**rows[0].totals, "figures": 6}  # all but the actor-critic loss's figure
+
+
+def test_the_command(tmp_path):
+    """An archive that is broken needs no exercise to be run, so that this is quick."""
+    (tmp_path / "hw4-1.zip").write_bytes(b"PK")
+    command = [sys.executable, "main.py", "check-submission", str(tmp_path / "hw4-1.zip"), "--csv", str(tmp_path / "o")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert "broken archive: not a complete zip file" in process.stdout
+    assert "network was" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert "broken archive" in (tmp_path / "o").read_text()

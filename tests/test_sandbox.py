@@ -1,0 +1,148 @@
+import os
+import signal
+import socket
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cs236781 import sandbox
+from cs236781.sandbox import CancelledError, Limits, Sandbox
+
+ENOUGH = Limits(seconds=60, megabytes=500)
+
+
+@pytest.fixture(params=["as the system allows", "without namespaces"])
+def box(request, tmp_path, monkeypatch):
+    """A sandbox, with what this system can cut off, and as on a system that can cut nothing off."""
+    if request.param == "without namespaces":
+        monkeypatch.setattr(sandbox, "namespaces", tuple)
+    (tmp_path / "box").mkdir()
+    return Sandbox(tmp_path / "box")
+
+
+def run(box, program, limits=ENOUGH, **options):
+    return box.run([sys.executable, "-c", textwrap.dedent(program)], limits, **options)
+
+
+def started_with(mark):
+    """Processes whose command line holds a text."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append(path)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_program_that_ends(box):
+    outcome = run(box, "import sys; print('said'); print('warned', file=sys.stderr); sys.exit(3)")
+    assert (outcome.timed_out, outcome.status) == (False, 3)
+    assert sorted(outcome.output.split()) == ["said", "warned"]
+
+
+def test_a_program_that_computes_without_end(box, monkeypatch):
+    monkeypatch.setattr(sandbox, "_PATIENCE", 1000)
+    assert run(box, "while True: pass", Limits(seconds=1, megabytes=500)).timed_out
+
+
+def test_a_program_that_waits_without_end(box):
+    assert run(box, "import time; time.sleep(600)", Limits(seconds=0.2, megabytes=500)).timed_out
+
+
+def test_a_program_that_a_signal_ends(box):
+    assert run(box, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)").status == -signal.SIGSEGV
+
+
+def test_a_program_that_takes_all_memory(box):
+    outcome = run(box, "x = bytearray(600_000_000)")
+    assert "MemoryError" in outcome.output
+    assert outcome.status == 1
+
+
+def test_a_program_within_its_memory(box):
+    assert run(box, "x = bytearray(200_000_000)").status == 0
+
+
+def test_output_without_end(box, monkeypatch):
+    monkeypatch.setattr(sandbox, "MAX_FILE_MEGABYTES", 1)
+    outcome = run(box, "while True: print('x' * 1000)")
+    assert not outcome.timed_out
+    assert outcome.status != 0
+    assert len(outcome.output) <= 5000
+
+
+def test_a_file_without_end(box, monkeypatch):
+    monkeypatch.setattr(sandbox, "MAX_FILE_MEGABYTES", 1)
+    outcome = run(box, "open('large', 'wb').write(bytes(2 << 20))")
+    assert "File too large" in outcome.output
+    assert (box.folder / "large").stat().st_size == 1 << 20
+
+
+def test_what_it_started_ends_with_it(box):
+    mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
+    outcome = run(
+        box,
+        f"""
+        import subprocess, sys
+        command = [sys.executable, "-c", "import time; time.sleep(600)", "{mark}"]
+        for session in (False, True):
+            subprocess.Popen(command, start_new_session=session)
+        """,
+    )
+    assert outcome.status == 0
+    assert not started_with(mark)
+
+
+def test_what_it_started_ends_with_its_time(box):
+    mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
+    program = f"""
+        import subprocess, sys, time
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "{mark}"], start_new_session=True)
+        time.sleep(600)
+        """
+    assert run(box, program, Limits(seconds=1, megabytes=500)).timed_out
+    assert not started_with(mark)
+
+
+def test_it_gets_none_of_the_callers_variables(box, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    monkeypatch.setenv("HOME", "/the/callers/home")
+    outcome = run(box, "import os, tempfile; print(*os.environ, os.environ['HOME'], tempfile.gettempdir())")
+    *names, home, temporary = outcome.output.split()
+    assert "SECRET_TOKEN" not in names
+    assert Path(home).is_relative_to(box.folder)
+    assert Path(temporary).is_relative_to(box.folder)
+
+
+def test_it_gets_what_it_is_given(box):
+    outcome = run(box, "import os; print(os.environ['GIVEN'])", environment={"GIVEN": "this"})
+    assert outcome.output == "this\n"
+
+
+@pytest.mark.skipif(not sandbox.namespaces(), reason="this system cannot cut the network off")
+def test_it_has_no_network(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connect = f"import socket; socket.create_connection(('127.0.0.1', {port}), timeout=5)"
+        outcome = run(Sandbox(tmp_path), connect)
+    assert "OSError: [Errno 101] Network is unreachable" in outcome.output or "ConnectionRefused" in outcome.output
+
+
+def test_cancelling_ends_it(tmp_path):
+    mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
+    cancelled = threading.Event()
+    threading.Timer(0.5, cancelled.set).start()
+    with pytest.raises(CancelledError):
+        run(Sandbox(tmp_path, cancelled), f"import time; time.sleep(600)  # {mark}")
+    assert not started_with(mark)
+
+
+def test_a_system_without_unshare(monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    assert sandbox.namespaces.__wrapped__() == ()

@@ -1,0 +1,106 @@
+"""The figures of a sweep and of an analysis: what they draw is what the records say."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from hw4 import plots
+
+
+def record(configuration, seed, reward, episodes_to_200=None):
+    evaluation = {choice: {"mean": reward} for choice in ("stochastic", "greedy")}
+    return {
+        "configuration": configuration,
+        "seed": seed,
+        "episodes": 100,
+        "episodes_to_200": episodes_to_200,
+        "curves": {"episode_num": [50, 100], "mean_reward": [0.0, reward], "loss_p": [1.0, 2.0]},
+        "evaluation": {"final": evaluation, "best": evaluation},
+    }
+
+
+RUNS = [
+    record("aac", 1, 250.0, episodes_to_200=40),
+    record("aac", 2, 270.0, episodes_to_200=80),
+    record("vpg", 1, 100.0),
+    record("aac", 3, 260.0),
+]
+NOISE = {name: {"variance": 10.0} for name in ("total return", "reward to go", "mean baseline", "critic")}
+STAGE = {
+    "episodes": 500,
+    "batches": 200,
+    "gradient": NOISE,
+    "critic": {"v": [0.0, 1.0], "q": [0.5, 1.5], "q10": [0.0, 1.0], "q90": [1.0, 2.0], "explained_variance": 0.5},
+    "time": {
+        "where": {place: {"share": 0.5, "actions": [0.5, 0.5, 0.0, 0.0]} for place in ("in the air", "on both legs")},
+        "ends": {"at rest": 0.25, "crash": 0.0, "time limit": 0.75},
+        "height": [1.4, 1.0, 0.2],
+    },
+}
+ANALYSIS = {
+    "stages": {"early": STAGE, "late": {**STAGE, "episodes": 6000}},
+    "explained_variance": {"episodes": [250, 500], "value": [-0.1, 0.5]},
+}
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_records_are_grouped_in_the_order_of_the_configurations():
+    groups = plots.group_by_configuration(RUNS)
+    assert [(name, [run["seed"] for run in group]) for name, group in groups.items()] == [
+        ("vpg", [1]),
+        ("aac", [1, 2, 3]),
+    ]
+
+
+def test_learning_curves_are_the_seeds_interquartile_mean():
+    panel = plots.plot_seeds(RUNS).axes[3]
+    lines = {str(line.get_label()): list(line.get_ydata()) for line in panel.lines}
+    assert lines == {"vpg (1 seeds)": [0.0, 100.0], "aac (3 seeds)": [0.0, 260.0]}
+    assert len(panel.collections) == 2  # the bands
+
+
+def test_a_curve_that_was_not_recorded_is_left_out():
+    assert plots.plot_seeds(RUNS).axes[1].lines[:] == []
+
+
+def test_every_seed_is_a_dot_beside_the_bar_of_all():
+    final, best = plots.plot_evaluations(RUNS).axes
+    for ax in (final, best):
+        dots = sorted(y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata())
+        assert dots == [100.0, 100.0, 250.0, 250.0, 260.0, 260.0, 270.0, 270.0]  # drawn and greedy
+        assert sorted(bar.get_height() for bar in ax.patches) == [100.0, 100.0, 260.0, 260.0]
+
+
+def test_the_share_of_seeds_that_reached_200_rises_with_each():
+    [vpg, aac] = plots.plot_share_reached(RUNS).axes[0].lines
+    assert list(vpg.get_ydata()) == [0.0, 0.0]
+    assert list(aac.get_xdata()) == [0, 40, 80, 100]
+    assert list(aac.get_ydata()) == pytest.approx([0.0, 100 / 3, 200 / 3, 200 / 3])
+
+
+def test_gradient_noise_has_a_bar_for_each_estimator_and_stage():
+    assert [bar.get_height() for bar in plots.plot_gradient_noise(ANALYSIS).axes[0].patches] == [10.0] * 8
+
+
+def test_the_critic_has_a_panel_for_each_stage_and_one_over_training():
+    axes = plots.plot_critic(ANALYSIS).axes
+    assert len(axes) == 3
+    assert list(axes[2].lines[0].get_ydata()) == [-0.1, 0.5]
+
+
+def test_time_is_split_by_place_and_action():
+    heights, times = plots.plot_time_use(ANALYSIS).axes
+    assert list(heights.lines[0].get_ydata()) == [1.4, 1.0, 0.2]
+    assert sum(bar.get_width() for bar in times.patches) == pytest.approx(200)  # two stages, 100% each
+
+
+@pytest.mark.parametrize("name", ["curves.png", "curves.svg", "curves.pdf"])
+def test_a_figure_is_saved_in_the_format_its_name_says(tmp_path, name):
+    plots.save(plots.plot_share_reached(RUNS), tmp_path / name, dpi=40)
+    start = {"curves.png": b"\x89PNG", "curves.svg": b"<?xml", "curves.pdf": b"%PDF"}[name]
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
