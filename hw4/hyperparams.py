@@ -62,6 +62,7 @@ OPTIONAL = {
     "activation": _ACTIVATION,
     "orthogonal": _FLAG,
     "value_scale": _POSITIVE,
+    "weight_decay": _WEIGHT,
 }
 
 

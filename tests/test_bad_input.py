@@ -329,6 +329,7 @@ class TestHyperparameters:
             ("activation", None),
             ("orthogonal", "yes"),
             ("value_scale", 0),
+            ("weight_decay", -0.1),
             ("learn_rate_schedule", 0.5),
             ("learn_rate_schedule", []),
             ("learn_rate_schedule", [0, 1]),

@@ -14,6 +14,7 @@ from hw4.experiments import (
     exp_configs,
     load_checkpoint,
     load_training_data,
+    make_optimizer,
     make_schedule,
     parse_settings,
     run_or_load,
@@ -274,6 +275,35 @@ class TestLongRun:
         with pytest.raises(KeyboardInterrupt):
             train_long(tmp_path, **self.KWARGS)
         assert list(tmp_path.iterdir()) == []
+
+
+class TestWeightDecay:
+    """Without a gradient Adam moves nothing, so that a weight w becomes w (1 - learning rate x decay)."""
+
+    @staticmethod
+    def shrunk(p_net, **hp):
+        """What one update multiplies each of the network's parameters by."""
+        with torch.no_grad():
+            for parameter in p_net.parameters():
+                parameter.fill_(1.0)
+        optimizer = make_optimizer(p_net, {"learn_rate": 0.02, "eps": 1e-8, **hp})
+        for parameter in p_net.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        return {name: parameter.detach().unique().item() for name, parameter in p_net.named_parameters()}
+
+    def test_shrinks_the_actor_and_leaves_the_critic(self):
+        by_name = self.shrunk(AACPolicyNet(8, 4, hidden_layers=[3]), weight_decay=0.5)
+        assert {name.partition(".")[0] for name in by_name} == {"scores", "values"}
+        for name, factor in by_name.items():
+            assert factor == pytest.approx(1.0 if name.startswith("values.") else 0.99)
+
+    def test_shrinks_a_network_without_a_critic(self):
+        by_name = self.shrunk(PolicyNet(8, 4, hidden_layers=[3]), weight_decay=0.5)
+        assert list(by_name.values()) == pytest.approx([0.99] * len(by_name))
+
+    def test_is_off_unless_asked_for(self):
+        assert set(self.shrunk(AACPolicyNet(8, 4, hidden_layers=[3])).values()) == {1.0}
 
 
 class TestSchedule:
