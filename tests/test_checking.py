@@ -1,6 +1,7 @@
 """Archives are checked as wholes here; how they are unpacked and what limits hold is tested in their own rooms."""
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,7 @@ TESTS = {
             assert hw4.double(4) == 8
         """,
 }
+READ_REPORT = checking._read_report
 EXERCISES = {"one": ["tests/test_one.py"], "two": ["tests/test_two.py"]}
 
 
@@ -196,6 +198,24 @@ def test_nothing_is_left_behind(project, tmp_path, monkeypatch):
     check_submissions([archive], exercises=EXERCISES, project=project)
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_name_that_is_no_text_can_be_shown(project, tmp_path):
+    """As students' names come out of a zip file whose encoding was guessed wrongly."""
+    archive = tmp_path / os.fsdecode(b"hw4-\xff\x1b.zip")
+    archive.write_text("no archive")
+    rows = check_submissions([archive], csv_file=tmp_path / "o", exercises=EXERCISES, project=project)
+    assert "hw4-??.zip" in table(rows)
+    assert table(rows).encode().decode().replace("\n", "").isprintable()
+    assert "hw4-??.zip" in (tmp_path / "o").read_text()
+
+
+def test_a_report_is_read_no_further_than_it_can_be_long(project, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(checking, "_read_report", lambda text: read.append(len(text)) or READ_REPORT(text))
+    flood = "import os; os.write(int(os.environ['CHECK_REPORT']), b'\\n' * 20_000_000)"
+    check_submissions([make(tmp_path / "a.zip", flood)], exercises=EXERCISES, project=project)
+    assert max(read) < 5_000_000
 
 
 def test_a_missing_archive_is_said_before_anything_runs(project, tmp_path, monkeypatch):
