@@ -11,6 +11,7 @@ the others' results.
 
 import csv
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -130,11 +131,13 @@ def check_submissions(
 
 def isolation() -> str:
     """One line about what this system lets the checker cut off."""
+    as_root = " You are root, whose processes are NOT counted: code could start them without end."
+    unbounded = as_root if os.getuid() == 0 else ""
     options = namespaces()
     if not options:
-        return "The network was NOT cut off: this system has no unshare, or forbids it."
+        return f"The network was NOT cut off: this system has no unshare, or forbids it.{unbounded}"
     hidden = ", other processes out of reach" if "--pid" in options else ""
-    return f"The network was cut off{hidden}."
+    return f"The network was cut off{hidden}.{unbounded}"
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -275,3 +275,11 @@ def test_the_command(tmp_path):
     assert "network was" in process.stderr
     assert "Traceback" not in process.stderr
     assert "broken archive" in (tmp_path / "o").read_text()
+
+
+def test_a_checker_who_is_root_is_told_what_that_means(monkeypatch):
+    """The system counts the processes of every user but root."""
+    monkeypatch.setattr(checking.os, "getuid", lambda: 0)
+    assert "You are root" in checking.isolation()
+    monkeypatch.setattr(checking.os, "getuid", lambda: 1000)
+    assert "root" not in checking.isolation()
