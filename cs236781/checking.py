@@ -11,6 +11,7 @@ the others' results.
 
 import csv
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from cs236781 import check_report, unpacking
 from cs236781.files import check_file_writable, write_whole
-from cs236781.sandbox import Limits, Outcome, Sandbox, namespaces
+from cs236781.sandbox import Limits, Outcome, Sandbox, namespaces, scratch_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -39,6 +40,8 @@ EXERCISES = {
 }
 
 LIMITS = Limits(seconds=100, megabytes=2000)
+
+_MAX_REPORT_BYTES = 4_000_000  # some forty times what the tests' own report has
 
 _OUT_OF_MEMORY = ("MemoryError", "allocate memory", "bad_alloc")
 
@@ -62,7 +65,7 @@ class Row:
         """The row as texts, in the order of header()."""
         counts = [f"{self.passed[name]}/{total}" for name, total in self.totals.items()]
         whole = f"{sum(self.passed.values())}/{sum(self.totals.values())}"
-        return [self.ids, str(self.archive), *counts, whole, self.status]
+        return [self.ids, _printable(str(self.archive)), *counts, whole, self.status]
 
 
 @dataclass
@@ -128,11 +131,13 @@ def check_submissions(
 
 def isolation() -> str:
     """One line about what this system lets the checker cut off."""
+    as_root = " You are root, whose processes are NOT counted: code could start them without end."
+    unbounded = as_root if os.getuid() == 0 else ""
     options = namespaces()
     if not options:
-        return "The network was NOT cut off: this system has no unshare, or forbids it."
+        return f"The network was NOT cut off: this system has no unshare, or forbids it.{unbounded}"
     hidden = ", other processes out of reach" if "--pid" in options else ""
-    return f"The network was cut off{hidden}."
+    return f"The network was cut off{hidden}.{unbounded}"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -148,6 +153,10 @@ def table(rows: Sequence[Row]) -> str:
 def header(exercises: Sequence[str]) -> list[str]:
     """The names of a row's cells."""
     return ["ids", "archive", *exercises, "all", "status"]
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _csv(rows: Sequence[Row], exercises: Sequence[str]) -> str:
@@ -175,7 +184,7 @@ class _Checker:
 
         :raises RuntimeError: the project's own code cannot be tested.
         """
-        with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as folder:
+        with scratch_folder() as folder:
             sandbox = Sandbox(folder, self._cancelled)
             self._lay_out(sandbox, self._project / "hw4")
             outcome, report = self._run_tests(sandbox, self._exercises, "--collect-only", limits=LIMITS)
@@ -189,7 +198,7 @@ class _Checker:
         """Unpack an archive and test its code."""
         named = unpacking.FOLDER.fullmatch(archive.stem)
         ids = named[1] if named else ""
-        with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as folder:
+        with scratch_folder() as folder:
             sandbox = Sandbox(folder, self._cancelled)
             try:
                 ids = self._unpack(sandbox, archive)
@@ -224,8 +233,7 @@ class _Checker:
     def _row(self, archive: Path, ids: str, passed: set[str], status: str) -> Row:
         counts = {name: len(tests & passed) for name, tests in self._tests.items()}
         totals = {name: len(tests) for name, tests in self._tests.items()}
-        shown = "".join(character if character.isprintable() else "?" for character in status[:1000])
-        return Row(archive, ids, counts, totals, shown)
+        return Row(archive, ids, counts, totals, _printable(status[:1000]))
 
     def _unpack(self, sandbox: Sandbox, archive: Path) -> str:
         """Unpack into the sandbox's folder `archive`; returns the ids, or raises ArchiveError."""
@@ -279,7 +287,7 @@ class _Checker:
                 command, limits or self._limits, working_dir=place, environment=environment, descriptors=[number]
             )
             written.seek(0)
-            return outcome, _read_report(written.read().decode(errors="replace"))
+            return outcome, _read_report(written.read(_MAX_REPORT_BYTES).decode(errors="replace"))
 
 
 def _read_report(text: str) -> _Report:

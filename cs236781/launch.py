@@ -9,8 +9,10 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import sys
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
@@ -22,8 +24,10 @@ def main(arguments: list[str]) -> None:
         soft, _, hard = values.partition(":")
         with contextlib.suppress(AttributeError, ValueError, OSError):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (int(soft), int(hard or soft)))
-    if sys.platform == "linux":  # sudo and its like give no rights from here on
-        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # the command ends with who started it
+        prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # sudo and its like give no rights from here on
     command = arguments[separator + 1 :]
     os.execv(command[0], command)
 

@@ -46,11 +46,10 @@ math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaV
 @media print { /* paper does not scroll: smaller type, long lines broken; nothing cut by the end of a page */
   :root { --jp-content-font-size1: 12px; --jp-code-font-size: 11px; }
   .jp-RenderedHTMLCommon table { display: table; table-layout: auto; font-size: 10px; }
-  .jp-RenderedHTMLCommon :is(th, td) { padding: 0.4em; }
+  .jp-RenderedHTMLCommon :is(th, td) { white-space: normal !important; padding: 0.2em 0.4em; }
   main { max-width: none; padding: 0; }
   .jp-Cell pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
   .jp-Cell pre, .jp-Cell div, .jp-Cell table, .formula { overflow: visible !important; }
-  .jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { white-space: normal !important; padding: 0.2em 0.4em; }
   h1, h2, h3, h4, h5, h6 { break-after: avoid; }
   .formula, tr, img, video { break-inside: avoid; }
   video::-webkit-media-controls { display: none !important; }

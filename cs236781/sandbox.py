@@ -16,8 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,6 +75,22 @@ class Outcome:
     timed_out: bool
     status: int
     output: str
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new, empty folder, which is gone afterwards whatever was put into it.
+
+    The system's own commands remove it: shutil.rmtree gives up on folders nested a thousand deep, and tempfile, before
+    Python 3.11.8, changes the rights of what links in it lead to.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="check-"))
+    try:
+        yield folder
+    finally:
+        for command in (["rm", "-rf"], ["chmod", "-R", "u+rwx"], ["rm", "-rf"]):  # closed folders are opened first
+            if folder.is_dir() and not folder.is_symlink():  # a session of its own, for Ctrl-C is not meant for it
+                subprocess.run([*command, "--", folder], capture_output=True, start_new_session=True, check=False)
 
 
 class Sandbox:

@@ -93,9 +93,10 @@ def plot_evaluations(runs: Sequence[Mapping[str, Any]]) -> Figure:
                 ax.plot(spread, means, "o", color="black", markersize=3.5, markerfacecolor="white")
         ax.set_xticks(range(len(groups)), list(groups))
         ax.axhline(REWARD_THRESHOLD, color="0.4", linestyle=":", linewidth=1)
-        ax.set_title(f"{weights} weights: left, filled: actions drawn; right, empty: likeliest action")
+        ax.set_title(f"{weights} weights")
         ax.set_ylabel("mean total reward of fresh episodes (points)")
         ax.grid(axis="y", alpha=0.3)
+    fig.suptitle("left and filled: actions drawn; right and empty: likeliest action", fontsize="medium")
     return fig
 
 

@@ -20,7 +20,7 @@ from submitit import Job, SlurmExecutor
 from submitit.core.utils import FailedJobError
 
 PROJECT = Path(__file__).resolve().parents[1]
-HOURS = 24  # that a task may take
+HOURS = 3  # that a task may take: the longest run needs minutes, and a short limit lets Slurm start it sooner
 LOOK_SECONDS = 1.0  # between looks for answers
 QUEUE_SECONDS = 5.0  # between looks at the queue, which the cluster's users share
 ANSWER_SECONDS = 15.0  # that a shared file system may need to show the answer of a task that has ended

@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOK_COMMANDS = ["run-nb", "clear-nb", "prepare-submission", "check-submission", "prepare-dist"]
+NOTEBOOK_COMMANDS = ["run-nb", "clear-nb", "prepare-submission", "check-submission"]
 TRAINING_COMMANDS = ["run-all", "train", "evaluate", "record", "plot", "sweep", "analyse", "figures"]
 COMMANDS = NOTEBOOK_COMMANDS + TRAINING_COMMANDS
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}

@@ -24,7 +24,11 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "PYTHONDO
 TEST_FILES = [
     "test_answers.py",
     "test_bad_input.py::TestData",
+    "test_checking.py::test_the_assignment_itself_complete_and_half_done",
+    "test_command_line.py::test_every_command_has_help",
+    "test_command_line.py::test_help_lists_every_command",
     "test_command_line.py::test_plot_draws_results",
+    "test_experiments.py::TestSchedule",
     "test_losses.py",
     "test_published_figures.py",
     "test_rl_ac.py",
@@ -89,6 +93,7 @@ def test_holds_what_a_student_needs_and_nothing_of_the_solution(archive):
     folders = {name.split("/")[0] for name in names if "/" in name}
     assert folders == {"cs236781", "hw4", "tests"}
     assert not names & {"cs236781/distribution.py", "tests/test_distribution.py", "hw4/exercise.py"}
+    assert not names & {"tests/test_notebook.py", "tests/test_browser.py"}  # they are about the executed notebook
     assert [name for name in names if name.startswith(".")] == [".gitignore"]
 
 
@@ -123,6 +128,11 @@ def test_its_style_is_the_projects(copy):
     for arguments in (["check", "."], ["format", "--check", "."]):
         result = in_copy(copy, "-m", "ruff", *arguments, "--no-cache")
         assert result.returncode == 0, result.stdout
+
+
+def test_the_command_has_help():
+    for arguments, text in ([], "prepare-dist"), (["prepare-dist"], "usage: main.py prepare-dist"):
+        assert text in in_copy(ROOT, "main.py", *arguments, "--help").stdout
 
 
 def test_its_command_line_is_the_projects_less_this_command(copy):

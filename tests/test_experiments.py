@@ -333,7 +333,9 @@ class TestSchedule:
     def test_without_schedules_nothing_changes(self):
         assert self.at(0.7) == (0.02, 0.5)
 
-    def test_a_value_that_is_set_replaces_its_schedule(self):
+    def test_a_value_that_is_set_replaces_its_schedule(self, monkeypatch):
+        schedules = {"learn_rate_schedule": [[0, 0.02], [1, 0.002]], "beta_schedule": [[0, 0.5], [1, 0]]}
+        monkeypatch.setattr(answers, "part1_pg_hyperparams", lambda: {**HP, **schedules})
         hp = parse_settings("cpg", ["learn_rate=0.01"])
         assert hp["learn_rate"] == 0.01
         assert "learn_rate_schedule" not in hp

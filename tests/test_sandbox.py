@@ -1,6 +1,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import textwrap
 import threading
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cs236781 import sandbox
-from cs236781.sandbox import CancelledError, Limits, Sandbox
+from cs236781.sandbox import CancelledError, Limits, Sandbox, scratch_folder
 
+ROOT = Path(__file__).resolve().parents[1]
 ENOUGH = Limits(seconds=60, megabytes=500)
 
 
@@ -38,6 +40,13 @@ def started_with(mark):
         except OSError:
             continue
     return found
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_program_that_ends(box):
@@ -141,6 +150,51 @@ def test_cancelling_ends_it(tmp_path):
     with pytest.raises(CancelledError):
         run(Sandbox(tmp_path, cancelled), f"import time; time.sleep(600)  # {mark}")
     assert not started_with(mark)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_it_ends_with_its_caller(tmp_path, number):
+    mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
+    caller = f"""
+        import sys
+        from cs236781.sandbox import Limits, Sandbox
+        program = "import time; open('started', 'w'); time.sleep(600)  # {mark}"
+        Sandbox({str(tmp_path)!r}).run([sys.executable, "-c", program], Limits(seconds=60, megabytes=500))
+        """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(caller)], cwd=ROOT) as process:
+        wait_until((tmp_path / "started").exists)
+        process.send_signal(number)
+    wait_until(lambda: not started_with(mark))
+
+
+def test_folders_nested_deeper_than_python_can_remove(box):
+    """A thousand would be too many for shutil.rmtree."""
+    with scratch_folder() as folder:
+        outcome = run(
+            Sandbox(folder),
+            """
+            import os
+            for _ in range(1500):
+                os.mkdir("d")
+                os.chdir("d")
+            """,
+        )
+        assert outcome.status == 0
+    assert not folder.exists()
+
+
+def test_a_removed_folder_takes_nothing_along_that_it_links_to(tmp_path):
+    (tmp_path / "mine").mkdir(mode=0o500)
+    (tmp_path / "mine" / "file").touch(mode=0o400)
+    with scratch_folder() as folder:
+        (folder / "closed").mkdir()
+        for name in ("mine", "mine/file"):
+            (folder / "closed" / Path(name).name).symlink_to(tmp_path / name)
+        (folder / "closed").chmod(0)
+    assert not folder.exists()
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "mine", tmp_path / "mine" / "file")]
+    assert modes == [0o500, 0o400]
 
 
 def test_a_system_without_unshare(monkeypatch):

@@ -68,7 +68,10 @@ def test_a_curve_that_was_not_recorded_is_left_out():
 
 
 def test_every_seed_is_a_dot_beside_the_bar_of_all():
-    final, best = plots.plot_evaluations(RUNS).axes
+    figure = plots.plot_evaluations(RUNS)
+    final, best = figure.axes
+    assert [final.get_title(), best.get_title()] == ["final weights", "best weights"]  # more runs into the other's
+    assert "actions drawn" in figure.get_suptitle()
     for ax in (final, best):
         dots = sorted(y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata())
         assert dots == [100.0, 100.0, 250.0, 250.0, 260.0, 260.0, 270.0, 270.0]  # drawn and greedy

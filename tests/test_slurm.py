@@ -161,6 +161,7 @@ def test_all_calls_are_one_array_job(tmp_path):
     assert dict(call_each(time.sleep, [(0,)] * 3, tmp_path, at_once=2)) == {0: None, 1: None, 2: None}
     (script,) = tmp_path.glob("*_submission.sh")
     assert "#SBATCH --array=0-2%2\n" in script.read_text()
+    assert "#SBATCH --time=180\n" in script.read_text()  # minutes
 
 
 @pytest.mark.usefixtures("in_cluster")
