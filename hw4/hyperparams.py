@@ -27,7 +27,7 @@ def _is_schedule(value: Any) -> bool:
     if not all(isinstance(point, (list, tuple)) and len(point) == 2 and all(map(_is_number, point)) for point in value):
         return False
     shares = [share for share, _ in value]
-    return shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1 and all(point >= 0 for _, point in value)
+    return shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1
 
 
 _COUNT = _Kind(_is_count, "a whole number from 1")
@@ -40,6 +40,10 @@ _LAYERS = _Kind(
 )
 _SCHEDULE = _Kind(
     _is_schedule,
+    "a list of points (share of the run, value), shares from 0 to 1 and rising, such as [[0, 0.5], [1, -0.1]]",
+)
+_RATE_SCHEDULE = _Kind(
+    lambda value: _is_schedule(value) and all(rate >= 0 for _, rate in value),
     "a list of points (share of the run, value), shares from 0 to 1 and rising, values from 0, such as "
     "[[0, 0.02], [1, 0.002]]",
 )
@@ -58,7 +62,7 @@ SCHEDULED = ("learn_rate", "beta")  # what may have a schedule
 OPTIONAL = {
     "delta": _WEIGHT,
     "beta_schedule": _SCHEDULE,
-    "learn_rate_schedule": _SCHEDULE,
+    "learn_rate_schedule": _RATE_SCHEDULE,
     "activation": _ACTIVATION,
     "orthogonal": _FLAG,
     "value_scale": _POSITIVE,

@@ -359,7 +359,7 @@ class ActionEntropyLoss(nn.Module):
     """L = -beta H / log A, with H the policy's mean entropy over the batch: low where it keeps its options open.
 
     :param n_actions: A, two or more.
-    :param beta: the weight, 0 or more.
+    :param beta: the weight, 0 or more; set below 0 later in a run, it has the policy give options up.
     """
 
     def __init__(self, n_actions: int, beta: float = 1.0):

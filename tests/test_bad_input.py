@@ -335,7 +335,7 @@ class TestHyperparameters:
             ("learn_rate_schedule", [0, 1]),
             ("learn_rate_schedule", [[0.5, 1], [0.4, 1]]),
             ("learn_rate_schedule", [[0, 1], [1.5, 1]]),
-            ("beta_schedule", [[0, 1], [1, -1]]),
+            ("learn_rate_schedule", [[0, 1], [1, -1]]),
             ("beta_schedule", [[0, "1"]]),
         ],
     )

@@ -330,6 +330,10 @@ class TestSchedule:
     def test_two_points_at_one_share_make_a_step(self, progress, beta):
         assert self.at(progress, beta_schedule=[[0, 0.5], [0.5, 0.5], [0.5, 0], [1, 0]])[1] == beta
 
+    def test_beta_may_go_below_zero(self):
+        """Where a term that held a policy's options open makes it choose."""
+        assert self.at(0.75, beta_schedule=[[0, 0.5], [0.5, 0], [1, -0.4]])[1] == pytest.approx(-0.2)
+
     def test_without_schedules_nothing_changes(self):
         assert self.at(0.7) == (0.02, 0.5)
 
