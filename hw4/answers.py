@@ -37,15 +37,13 @@ def part1_aac_hyperparams() -> dict[str, Any]:
     """What the actor-critic runs are trained with."""
     return {
         "batch_size": 8,  # episodes: with a critic, as few give a gradient that is good enough
-        "gamma": 0.99,  # a horizon of 100 steps: a longer one adds more noise than it tells
-        "beta": 0.5,
-        "beta_schedule": [[0, 0.5], [0.5, 0.0]],  # explore at first; then let it find out how still to stand
+        "gamma": 0.995,  # a horizon of 200 steps: most of an episode
+        "beta": 1.0,
+        "beta_schedule": [[0, 1.0], [0.75, 0.0], [0.75, -0.4], [1, -0.4]],  # explore, calm down, then choose
         "delta": 0.03,  # returns are in the hundreds, so their squares would drown the policy's term
-        "learn_rate": 0.012,
-        "learn_rate_schedule": [
-            [0.5, 0.012],
-            [1, 0.0012],
-        ],  # high; low once beta is gone
+        "learn_rate": 0.02,
+        "learn_rate_schedule": [[0, 0.02], [0.75, 0.003], [0.75, 0.02], [1, 0.003]],  # high again, to choose
+        "weight_decay": 0.05,  # so that no action is given up for good while beta is above 0
         "eps": 1e-8,
         "hidden_layers": [128],
         "orthogonal": True,
@@ -57,12 +55,9 @@ def part1_aac_long_hyperparams() -> dict[str, Any]:
     """What the long actor-critic run is trained with: more time to calm down before it has to choose."""
     return {
         **part1_aac_hyperparams(),
-        "gamma": 0.995,
-        "beta": 1.0,
-        "beta_schedule": [[0, 1.0], [0.7, 0.0], [0.7, -0.4], [1, -0.4]],  # explore, calm down, then choose
+        "beta_schedule": [[0, 1.0], [0.7, 0.0], [0.7, -0.4], [1, -0.4]],
         "learn_rate": 0.015,
         "learn_rate_schedule": [[0, 0.015], [0.7, 0.002], [0.7, 0.006], [1, 0.001]],
-        "weight_decay": 0.05,  # so that no action is given up while beta is above 0
     }
 
 
