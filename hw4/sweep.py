@@ -61,7 +61,8 @@ class Run(NamedTuple):
     @property
     def name(self) -> str:
         """A file's name, that no other run has."""
-        digest = hashlib.sha256(repr((self.hyperparams(), self.episodes, self.evaluation_episodes)).encode())
+        hp = sorted(self.hyperparams().items())
+        digest = hashlib.sha256(repr((hp, self.episodes, self.evaluation_episodes)).encode())
         return f"{self.configuration}-{self.seed}-{digest.hexdigest()[:12]}"
 
     @property

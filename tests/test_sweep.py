@@ -84,6 +84,12 @@ class TestRuns:
         ]
         assert len({run.name, *(other.name for other in others)}) == 6
 
+    def test_the_order_in_which_hyperparameters_are_written_changes_no_name(self, monkeypatch):
+        run, hp = Run("aac", 1), Run("aac", 1).hyperparams()
+        name = run.name
+        monkeypatch.setattr(Run, "hyperparams", lambda self: dict(reversed(hp.items())))
+        assert run.name == name
+
 
 class TestRecord:
     def test_is_of_the_training_that_train_config_does(self):
