@@ -257,7 +257,9 @@ def make_schedule(
     """What changes over a run, as a function of the share of it that is done: the learning rate, and beta.
 
     Each goes linearly from point to point of its `..._schedule`, a list of (share of the run, value), where there is
-    one. Two points at one share make a step.
+    one. Two points at one share make a step. At the share `adam_restart`, Adam forgets the gradients that it has seen:
+    its second moment remembers a thousand updates, which is longer than a run, so that the large gradients of the first
+    crashes would keep all steps small.
     """
 
     def at(name: str, progress: float) -> float:
@@ -267,6 +269,10 @@ def make_schedule(
     def set_all(progress: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = at("learn_rate", progress)
+        first_group = optimizer.param_groups[0]  # a checkpoint keeps what is written there
+        if progress >= hp.get("adam_restart", np.inf) and not first_group.get("restarted"):
+            optimizer.state.clear()
+            first_group["restarted"] = True
         for loss in loss_fns:
             if isinstance(loss, ActionEntropyLoss):
                 loss.beta = at("beta", progress)

@@ -33,7 +33,7 @@ def _is_schedule(value: Any) -> bool:
 _COUNT = _Kind(_is_count, "a whole number from 1")
 _WEIGHT = _Kind(lambda value: _is_number(value) and value >= 0, "a number from 0")
 _POSITIVE = _Kind(lambda value: _is_number(value) and value > 0, "a number above 0")
-_DISCOUNT = _Kind(lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
+_SHARE = _Kind(lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
 _LAYERS = _Kind(
     lambda value: isinstance(value, (list, tuple)) and all(map(_is_count, value)),
     "a list of whole numbers from 1, such as [128] or [512, 256]",
@@ -52,7 +52,7 @@ _FLAG = _Kind(lambda value: isinstance(value, bool), "True or False")
 
 REQUIRED = {
     "batch_size": _COUNT,
-    "gamma": _DISCOUNT,
+    "gamma": _SHARE,
     "beta": _WEIGHT,
     "learn_rate": _POSITIVE,
     "eps": _POSITIVE,
@@ -67,6 +67,7 @@ OPTIONAL = {
     "orthogonal": _FLAG,
     "value_scale": _POSITIVE,
     "weight_decay": _WEIGHT,
+    "adam_restart": _SHARE,
 }
 
 

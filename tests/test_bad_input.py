@@ -330,6 +330,7 @@ class TestHyperparameters:
             ("orthogonal", "yes"),
             ("value_scale", 0),
             ("weight_decay", -0.1),
+            ("adam_restart", 1.5),
             ("learn_rate_schedule", 0.5),
             ("learn_rate_schedule", []),
             ("learn_rate_schedule", [0, 1]),

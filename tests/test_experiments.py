@@ -334,6 +334,23 @@ class TestSchedule:
         """Where a term that held a policy's options open makes it choose."""
         assert self.at(0.75, beta_schedule=[[0, 0.5], [0.5, 0], [1, -0.4]])[1] == pytest.approx(-0.2)
 
+    def test_adam_forgets_once_at_its_restart(self):
+        """One parameter, gradients 100, then 1 from the restart on: Adam's first step is the whole learning rate."""
+        weight = torch.zeros(1, requires_grad=True)
+        optimizer = torch.optim.Adam([weight], lr=0.1)
+        set_all = make_schedule(optimizer, [], {"learn_rate": 0.1, "beta": 0.0, "adam_restart": 0.5})
+        steps, progress = [], [0.0, 0.25, 0.5, 0.75]
+        for share, gradient in zip(progress, [100.0, 1.0, 1.0, 1.0], strict=True):
+            if share == 0.75:  # as if resumed from a checkpoint
+                optimizer.load_state_dict(optimizer.state_dict())
+            set_all(share)
+            before, weight.grad = weight.item(), torch.tensor([gradient])
+            optimizer.step()
+            steps.append(before - weight.item())
+            assert optimizer.state[weight]["step"] == (1 if share in (0.0, 0.5) else 2)
+        assert steps[1] < 0.08  # the gradient of 100 is remembered
+        assert steps[2:] == pytest.approx([0.1, 0.1])
+
     def test_without_schedules_nothing_changes(self):
         assert self.at(0.7) == (0.02, 0.5)
 
