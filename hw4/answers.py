@@ -34,16 +34,16 @@ def part1_pg_hyperparams() -> dict[str, Any]:
 
 @exercise("Return a dict as above, with delta, the weight of the critic's term, in addition.")
 def part1_aac_hyperparams() -> dict[str, Any]:
-    """What the actor-critic runs are trained with."""
+    """What the actor-critic runs are trained with: they explore, calm down, and in the last fifth choose."""
     return {
         "batch_size": 8,  # episodes: with a critic, as few give a gradient that is good enough
         "gamma": 0.995,  # a horizon of 200 steps: most of an episode
-        "beta": 1.0,
-        "beta_schedule": [[0, 1.0], [0.75, 0.0], [0.75, -0.4], [1, -0.4]],  # explore, calm down, then choose
+        "beta": 0.5,
+        "beta_schedule": [[0, 0.5], [0.8, 0.0], [0.8, -0.3], [1, -0.3]],  # below 0, options are given up
         "delta": 0.03,  # returns are in the hundreds, so their squares would drown the policy's term
         "learn_rate": 0.02,
-        "learn_rate_schedule": [[0, 0.02], [0.75, 0.003], [0.75, 0.02], [1, 0.003]],  # high again, to choose
-        "weight_decay": 0.05,  # so that no action is given up for good while beta is above 0
+        "learn_rate_schedule": [[0, 0.02], [0.8, 0.002], [0.8, 0.006], [1, 0.002]],
+        "adam_restart": 0.8,  # it would remember the large gradients of early crashes, and hardly move
         "eps": 1e-8,
         "hidden_layers": [128],
         "orthogonal": True,
@@ -52,13 +52,14 @@ def part1_aac_hyperparams() -> dict[str, Any]:
 
 @exercise("Return what the long run is trained with: the same dict, or one that suits 15,000 episodes better.")
 def part1_aac_long_hyperparams() -> dict[str, Any]:
-    """What the long actor-critic run is trained with: more time to calm down before it has to choose."""
-    return {
+    """What the long actor-critic run is trained with, which has the time to calm down slowly."""
+    long_run = {
         **part1_aac_hyperparams(),
-        "beta_schedule": [[0, 1.0], [0.7, 0.0], [0.7, -0.4], [1, -0.4]],
-        "learn_rate": 0.015,
-        "learn_rate_schedule": [[0, 0.015], [0.7, 0.002], [0.7, 0.006], [1, 0.001]],
+        "beta_schedule": [[0, 0.5], [1, 0.0]],
+        "learn_rate_schedule": [[0, 0.02], [1, 0.002]],
     }
+    del long_run["adam_restart"]
+    return long_run
 
 
 part1_q1 = r"""
