@@ -192,7 +192,7 @@ def test_ctrl_c_ends_with_one_line_and_status_130(tmp_path, notebook):
     while not started.exists() and time.monotonic() < end:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    stderr = process.communicate(timeout=20)[1]
+    stderr = process.communicate(timeout=60)[1]
     assert stderr.splitlines()[-1] == "main.py run-nb: interrupted"
     assert "Traceback" not in stderr
     assert process.returncode == 130
@@ -345,7 +345,7 @@ def test_a_broken_pipe_is_quiet():
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""
-    assert process.wait(timeout=20) == 141
+    assert process.wait(timeout=60) == 141
     process.stderr.close()
 
 
