@@ -29,6 +29,10 @@ matplotlib.use("Agg")
 
 import torch  # noqa: E402
 
+# A shell's background job starts with Ctrl-C ignored, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 torch.set_num_threads(1)
 
 # The same examples in every run, however slow the machine, and no folder of them left behind.
