@@ -2,13 +2,14 @@
 """The project's command line: `python main.py COMMAND --help` explains each command.
 
 What goes wrong in an expected way (a missing file, a bad value, a cell that fails) ends with one line and exit
-status 2; anything else is a bug, and shows its traceback. Ctrl-C ends with exit status 130.
+status 2; anything else is a bug, and shows its traceback. Ctrl-C and SIGTERM end with exit status 130.
 """
 
 import argparse
 import contextlib
 import json
 import math
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from cs236781.commandline import (
     add_running,
     add_workers,
     check_present,
+    end_as_by_ctrl_c,
     integer_from,
     is_expected,
     number,
@@ -288,8 +290,8 @@ def check_submission_arguments(parser: argparse.ArgumentParser) -> None:  # noqa
     help_ = "archives checked at the same time (default: 1)"
     parser.add_argument("--jobs", type=integer_from(1), default=1, metavar="N", help=help_)
     parser.add_argument("--csv", type=Path, metavar="OUT", help="write the table to this file, too")
-    help_ = "processor seconds for an archive's tests; if they need more, for each exercise's (default: 100)"
-    parser.add_argument("--time-limit", type=seconds, default=100, metavar="S", help=help_)
+    help_ = "processor seconds for an archive's tests; if they need more, half for each exercise's (default: 60)"
+    parser.add_argument("--time-limit", type=seconds, default=60, metavar="S", help=help_)
     help_ = "megabytes that each process of an archive's code may take, on Linux (default: 2000)"
     parser.add_argument("--memory", type=integer_from(1), default=2000, metavar="MB", help=help_)
 
@@ -426,6 +428,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status."""
     args = parse(arguments)
+    signal.signal(signal.SIGTERM, end_as_by_ctrl_c)
     try:
         COMMANDS[args.command].run(args)
         sys.stdout.flush()

@@ -5,8 +5,8 @@
 
 The code in an archive runs in sandboxes only (see `cs236781/sandbox.py`). The tests and all else but the package
 `hw4` are the checker's own; of the archive, nothing but its `hw4` is used. All tests are run in one process; where
-that does not come to its end, each exercise is run in one of its own, so that an endless loop or a crash in one leaves
-the others' results.
+that does not come to its end, each exercise is run in one of its own, with half of the time, so that an endless loop or
+a crash in one leaves the others' results.
 """
 
 import csv
@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -39,7 +39,7 @@ EXERCISES = {
     "figures": ["tests/test_published_figures.py"],
 }
 
-LIMITS = Limits(seconds=100, megabytes=2000)
+LIMITS = Limits(seconds=60, megabytes=2000)  # the tests take some 20 seconds
 
 _MAX_REPORT_BYTES = 4_000_000  # some forty times what the tests' own report has
 
@@ -95,7 +95,7 @@ def check_submissions(
     :param archives: zip files that prepare-submission made; the rows come in their order.
     :param csv_file: where the rows go as a table, too; what is there when Ctrl-C comes is written as well.
     :param jobs: archives checked at the same time.
-    :param limits: for the tests of an archive; where those do not end, for the tests of each exercise.
+    :param limits: for the tests of an archive; where those do not end, each exercise's get half of the time.
     :param exercises: for each exercise, where its tests begin.
     :param project: where the tests and all that is not `hw4` come from.
     :raises OSError: an archive is missing, or the CSV file cannot be written (said before anything runs).
@@ -221,8 +221,9 @@ class _Checker:
             return set(), problem
         passed: set[str] = set()
         problems: dict[str, list[str]] = {}  # each with the exercises that it kept from their end
+        limits = replace(self._limits, seconds=self._limits.seconds / 2)
         for name in self._exercises:
-            outcome, report = self._run_tests(sandbox, [name])
+            outcome, report = self._run_tests(sandbox, [name], limits=limits)
             passed |= report.passed & self._tests[name]
             if problem := _problem(outcome, report):
                 problems.setdefault(problem, []).append(name)

@@ -5,9 +5,11 @@ import linecache
 import math
 import os
 import pickle
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -81,6 +83,12 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     """Declare the number of processes."""
     help_ = "processes that play; the results are the same (default: what suits the machine)"
     parser.add_argument("--num-workers", type=integer_from(0), metavar="N", help=help_)
+
+
+def end_as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """A handler for SIGTERM, by which Slurm and `kill` end a program: nothing is lost then that Ctrl-C would keep."""
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(number, frame)
 
 
 class Parser(argparse.ArgumentParser):

@@ -31,7 +31,7 @@ MAX_OPEN_FILES = 1000
 # this alone.
 _ADDRESSES_ABOVE_MEMORY = 8 << 30
 
-_PATIENCE = 5  # the time on the clock, in processor time
+_PATIENCE = 4  # the time on the clock, in processor time
 _TAIL_BYTES = 4096
 
 _NAMESPACES = [
@@ -56,7 +56,7 @@ class Limits:
     """What a program may use.
 
     :param seconds: of processor time, for each of its processes, so that a busy machine changes no verdict. From its
-        start to its end it may take five times as long, for one that sleeps or waits for ever uses none.
+        start to its end it may take four times as long, for one that sleeps or waits for ever uses none.
     :param megabytes: of memory, for each of its processes. Known to Linux only.
     """
 

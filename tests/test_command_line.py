@@ -182,7 +182,8 @@ def test_run_nb_of_a_failing_notebook(tmp_path, notebook):
     assert notebook.read_bytes() == before
 
 
-def test_ctrl_c_ends_with_one_line_and_status_130(tmp_path, notebook):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_with_one_line_and_status_130(sent, tmp_path, notebook):
     started = tmp_path / "started"
     code = f"import time\nopen({str(started)!r}, 'w')\ntime.sleep(600)"
     nbformat.write(new_notebook(cells=[new_code_cell(code, id="a")]), notebook)
@@ -191,7 +192,7 @@ def test_ctrl_c_ends_with_one_line_and_status_130(tmp_path, notebook):
     end = time.monotonic() + 60
     while not started.exists() and time.monotonic() < end:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     stderr = process.communicate(timeout=60)[1]
     assert stderr.splitlines()[-1] == "main.py run-nb: interrupted"
     assert "Traceback" not in stderr
@@ -301,9 +302,14 @@ def test_plot_draws_results(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "workers", [0, pytest.param(2, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="fork"))]
+    ("workers", "sent"),
+    [
+        (0, signal.SIGINT),
+        (0, signal.SIGTERM),
+        pytest.param(2, signal.SIGINT, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")),
+    ],
 )
-def test_ctrl_c_ends_training_and_keeps_what_was_learned(workers, tmp_path):
+def test_ctrl_c_ends_training_and_keeps_what_was_learned(workers, sent, tmp_path):
     arguments = f"train cpg --set batch_size=2 --seed 0 --num-workers {workers} --out r.dat --checkpoint c.dat"
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "main.py"), *arguments.split()],
@@ -318,7 +324,7 @@ def test_ctrl_c_ends_training_and_keeps_what_was_learned(workers, tmp_path):
     while not (tmp_path / "c.dat").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+        os.killpg(process.pid, sent)  # as a terminal does: the workers get it too
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 0, stderr
     assert "Traceback" not in stderr
