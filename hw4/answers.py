@@ -37,17 +37,18 @@ def part1_aac_hyperparams() -> dict[str, Any]:
     """What the actor-critic runs are trained with."""
     return {
         "batch_size": 8,  # episodes: with a critic, as few give a gradient that is good enough
-        "gamma": 0.99,  # a horizon of 100 steps: a longer one adds more noise than it tells
-        "beta": 0.5,
-        "beta_schedule": [[0, 0.5], [0.5, 0.0]],  # explore at first; then let it find out how still to stand
-        "delta": 0.03,  # returns are in the hundreds, so their squares would drown the policy's term
-        "learn_rate": 0.012,
-        "learn_rate_schedule": [
-            [0.5, 0.012],
-            [1, 0.0012],
-        ],  # high; low once beta is gone
+        "gamma": 0.99,  # a horizon of 100 steps: at 50, hovering pays as well as landing; at 200, there is more noise
+        "beta": 0.3,  # explore a little; soon calm down, for what tells quiet from noise is small; then choose:
+        "beta_schedule": [[0, 0.3], [0.12, 0.2], [0.25, 0.06], [0.5, 0.01], [0.6, -0.2], [1, -0.2]],  # give options up
+        "delta": 0.03,  # any would do, as Adam takes out a loss's scale, and the critic has its own weights
+        "value_scale": 10.0,  # returns are in the hundreds, and the critic has to follow them
+        "learn_rate": 0.006,
+        "learn_rate_schedule": [[0, 0.006], [0.35, 0.005], [0.5, 0.003], [0.8, 0.002], [1, 0.0005]],
+        "adam_restart": 0.5,  # it would remember the large gradients of early crashes, and hardly move
+        "weight_decay": 0.2,  # keeps scores small, so that no action's probability is gone before it is needed
         "eps": 1e-8,
-        "hidden_layers": [128],
+        "hidden_layers": [64, 64],
+        "activation": "tanh",  # bounded: what it learns in flight says less about the ground, where it has not been
         "orthogonal": True,
     }
 
@@ -56,12 +57,17 @@ def part1_aac_hyperparams() -> dict[str, Any]:
 def part1_aac_long_hyperparams() -> dict[str, Any]:
     """What the long actor-critic run is trained with: it explores, calms down, and in the last fifth chooses."""
     return {
-        **part1_aac_hyperparams(),
+        "batch_size": 8,
         "gamma": 0.995,  # a horizon of 200 steps: most of an episode
+        "beta": 0.5,
         "beta_schedule": [[0, 0.5], [0.8, 0.0], [0.8, -0.3], [1, -0.3]],  # below 0, options are given up
         "learn_rate": 0.02,
         "learn_rate_schedule": [[0, 0.02], [0.8, 0.002], [0.8, 0.006], [1, 0.002]],
-        "adam_restart": 0.8,  # it would remember the large gradients of early crashes, and hardly move
+        "adam_restart": 0.8,
+        "delta": 0.03,
+        "eps": 1e-8,
+        "hidden_layers": [128],
+        "orthogonal": True,
     }
 
 
@@ -96,16 +102,17 @@ sum over all parameters of the variance from batch to batch.
 
 | weight of $\nabla\log\pi$ | after 500 episodes | after 1500 | after 6000 |
 |---|---|---|---|
-| return of the whole episode | 17.1 | 38.9 | 111.9 |
-| reward to go | 12.3 | 10.5 | 54.7 |
-| less the batch's mean | 5.1 | 9.3 | 6.5 |
-| less the critic's value | 7.3 | 9.9 | 3.0 |
+| return of the whole episode | 20.7 | 201.5 | 503.0 |
+| reward to go | 7.0 | 28.3 | 179.0 |
+| less the batch's mean | 6.5 | 19.4 | 12.0 |
+| less the critic's value | 7.1 | 4.7 | 7.9 |
 
-The mean gradient is the same for all four, as it has to be: its squared length, less the noise's share, is 2.1, 2.1,
-1.8 and 2.0 after 500 episodes, and between 1.1 and 1.4 after 1500; after 6000 it is lost in the noise of the first
-two. (The batch's own mean takes a little of the gradient with it, since each sample is part of it.) The plain mean
-wins while the critic has learned nothing; once returns are around $+100$ everywhere, reward to go without a baseline is
-eight times as noisy as with the mean, and the critic halves even that, because it knows *where* returns are high.
+The mean gradient is the same for all four, as it has to be: after 500 episodes its squared length, less the noise's
+share, is 1.0 for the first, of which 200 batches know least, and 1.7, 1.6 and 1.6 for the others; later it is lost in
+the noise of the first two. (The batch's own mean takes a little of the gradient with it, since each sample is part of
+it.) The baselines bring nothing while returns are around 0, and much once they are high: at the end reward to go alone
+is fifteen times as noisy as with the mean. And the critic divides what is left by four on the plateau, after 1500
+episodes, because it knows *where* returns are high: all is still to come in the air, and nothing on the ground.
 """
 
 part1_q2 = r"""
@@ -127,13 +134,12 @@ critic follows a little behind. And here episodes are cut off after 300 steps, w
 critic learns the mean over the times at which a state is visited. None of this biases the policy's gradient: any
 function of the state alone is a valid baseline, and a poor $v$ only takes out less of the variance.
 
-**Measured**, in the figure above (seed 42). The critic explains less of the returns than a constant would until
-about episode 750 (explained variance $-0.2$), at most a tenth of them until episode 2000, and half in the last
-thousand. It can't get to 1: part of the returns' variance is the $\varepsilon$ of the draws still to come, which no
-function of the state foretells. The other panels sort the states by the prediction: where the mean return lies on
-the dotted line, the critic is right on average, however wide the band of the returns around it. That it follows a
-little behind shows when the policy changes fast: at episode 2250, just after the lander has learned to come to
-rest, its explained variance falls to $-0.6$, and it has to learn the higher returns anew.
+**Measured**, in the figure above (seed 42). The critic explains none of the returns' variance until about episode 500,
+half of it after 1000, and 55% to 87% from there to episode 3500. It can't get to all: a part is the $\varepsilon$ of
+the draws still to come, which no function of the state foretells. From episode 3750 on it explains 3% to 25%, and is
+no worse for that. The lander now comes to rest, so that nearly every state promises the same 60 to 115 points, and
+$\varepsilon$ is most of the variance there is. The other panels sort the states by the prediction: where the mean
+return lies on the dotted line, the critic is right on average, however wide the band of the returns around it.
 """
 
 part1_q3 = r"""
@@ -168,24 +174,25 @@ have 74% (`epg`) and 68% (`cpg`) of the maximal entropy.
 
 **2. AAC beside `cpg`.**
 
-AAC starts more slowly: it passes 0 after 712 episodes and 100 after 1104, later than `cpg`, for its critic has to be
-learned first, and while it is wrong, it is hardly better than no baseline. That shows in `loss_p`, which begins as
-low as that of `vpg` ($-89$): its weights are not centred in each batch, but state by state. Then it gets over the
-plateau, and quickly: from 102 at episode 1500 to 202 at 2000, 269 at 3000, and it stays (best 278, last 268),
-where `cpg` is at 162. A baseline for the whole batch can tell a good episode from a bad one; one for each state can
-tell, at the ground, a quiet step from a needless pulse of an engine, as both are compared with what is usual *there*.
-Batches are smaller too (8 episodes instead of 10). The long run, with a longer horizon and a slower decay, reaches a
-mean of 287. `baseline` has no curve for AAC, since its baseline is a function; `loss_e` starts at $-0.5$ instead of
-$-1$ because its $\beta$ is half as large, and is 0 from the middle on, when $\beta$ is.
+The two begin alike: AAC passes 0 after 504 episodes (`cpg` after 450) and 100 after 680 (820). At first its critic
+knows nothing, and while that is so it is hardly better than no baseline. That shows in `loss_p`, which begins as low
+as that of `vpg` (below $-100$): its weights are not centred in each batch, but state by state. Then the critic pays:
+AAC passes 150 after 1760 episodes, `cpg` after 3310. Both now meet the plateau, and AAC gets over it, from 173 at
+episode 3500 to 232 at 4000, 253 at 5000 and 270 at the end (best 274), where `cpg` is at 162. A baseline for the whole
+batch can tell a good episode from a bad one; one for each state can tell, at the ground, a quiet step from a needless
+pulse of an engine, as both are compared with what is usual *there*. But not all of the difference is the critic's:
+AAC's hyperparameters are its own, among them the $\beta$ that falls below 0, which makes the policy choose. `baseline`
+has no curve for AAC, since its baseline is a function; `loss_e` starts at $-0.3$ instead of $-1$ because its $\beta$
+is smaller, and ends above 0, at $+0.1$, because its $\beta$ is below.
 
-**3. What the plateau is.** The figure above shows the AAC run before, on and after it. Early, all episodes end in a
-crash. On the plateau, after 1500 episodes, half of them end by the time limit: the lander has learned to fly to the
-pad and to stand there, but its engines go on pulsing. It does nothing in 68% of its steps on both legs, and coming
-to rest takes some 25 such steps in a row: at 68%, one try in $15\,000$. So the hundred points are almost never
-seen, and what is left to tell quiet from noise is the fuel, 0.03 points a pulse, against returns that vary by
-several points for other reasons. In the end it does nothing in 95% of its steps there (25 in a row: better than one
-try in four), and 92% of its episodes end at rest. In between lies a threshold: once rest is found now and then, its
-hundred points teach the policy to be quiet within a few hundred episodes. That is why results over seeds have two
-humps and hardly a middle (section 11). And it is why on some seeds the same plateau policy, choosing its likeliest
-action instead of drawing one, comes to rest at once: it knew what to do, and was never quiet enough to find out.
+**3. What the plateau is.** The figure above shows the AAC run before, on and after it. Early, two episodes of three
+end in a crash, and the others by the time limit. On the plateau, after 1500 episodes, 89% of them end by the time
+limit: the lander has learned to fly to the pad and to stand there, but its engines go on pulsing. It does nothing in
+40% of its steps on both legs, and coming to rest takes some 25 such steps in a row: at 40%, one try in $9 \cdot 10^9$.
+So the hundred points are almost never seen, and what is left to tell quiet from noise is the fuel, 0.03 points a
+pulse, against returns that vary by several points for other reasons. In the end it does nothing in 99% of its steps
+there, and 97% of its episodes end at rest. In between lies a threshold: once rest is found now and then, its hundred
+points teach the policy to be quiet within a few hundred episodes. That is why results over seeds have two humps and
+hardly a middle (section 11). And it is why on some seeds the same plateau policy, choosing its likeliest action
+instead of drawing one, comes to rest at once: it knew what to do, and was never quiet enough to find out.
 """

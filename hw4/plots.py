@@ -196,5 +196,5 @@ def plot_time_use(analysis: Mapping[str, Any]) -> Figure:
     right.set_title("what it does, and where")
     right.set_xlabel("share of all steps (%)")
     right.grid(axis="x", alpha=0.3)
-    right.legend(loc="lower right")
+    right.legend()
     return fig

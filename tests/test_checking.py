@@ -126,7 +126,7 @@ def checked(project, tmp_path_factory):
         make(folder / "wrong.zip", "def add(:"),
         make(folder / "import.zip", "while True: pass"),
     ]
-    limits = Limits(seconds=5, megabytes=1000)
+    limits = Limits(seconds=8, megabytes=1000)
     csv_file = folder / "marks.csv"
     options = {"csv_file": csv_file, "jobs": 3, "limits": limits, "exercises": EXERCISES, "project": project}
     with pytest.MonkeyPatch.context() as patch:
