@@ -371,10 +371,19 @@ def lab(browser, lab_server) -> Iterator[Lab]:
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.keyboard.press("Control+s")
         end = time.monotonic() + WAIT_LIMIT / 1000
-        while (notebook := nbformat.read(path, as_version=4)).cells[-1].execution_count is None:
+        while (notebook := read_saved(path)) is None:
             assert time.monotonic() < end, "JupyterLab did not save the notebook"
             page.wait_for_timeout(200)
         yield Lab(shown, address, notebook)
+
+
+def read_saved(path):
+    """The notebook once its last cell has been run and saved, or None; the server empties the file to write it."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except nbformat.reader.NotJSONError:
+        return None
+    return notebook if notebook.cells[-1].execution_count is not None else None
 
 
 def test_lab_runs_every_cell_in_order(lab):
