@@ -47,6 +47,10 @@ _RATE_SCHEDULE = _Kind(
     "a list of points (share of the run, value), shares from 0 to 1 and rising, values from 0, such as "
     "[[0, 0.02], [1, 0.002]]",
 )
+_SCORES = _Kind(
+    lambda value: isinstance(value, (list, tuple)) and all(map(_is_number, value)),
+    "a list of numbers, one for each action, such as [3, 0, 0, 0]",
+)
 _ACTIVATION = _Kind(lambda value: isinstance(value, str) and value in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
 _FLAG = _Kind(lambda value: isinstance(value, bool), "True or False")
 
@@ -65,6 +69,7 @@ OPTIONAL = {
     "learn_rate_schedule": _RATE_SCHEDULE,
     "activation": _ACTIVATION,
     "orthogonal": _FLAG,
+    "initial_scores": _SCORES,
     "value_scale": _POSITIVE,
     "weight_decay": _WEIGHT,
     "adam_restart": _SHARE,

@@ -38,10 +38,15 @@ class AACPolicyNet(PolicyNet):
         activation: str = "relu",
         orthogonal: bool = False,
         value_scale: float = 1.0,
-        **unused: Any,
+        **of_the_actor: Any,
     ):
         super().__init__(
-            in_features, out_actions, hidden_layers=hidden_layers, activation=activation, orthogonal=orthogonal
+            in_features,
+            out_actions,
+            hidden_layers=hidden_layers,
+            activation=activation,
+            orthogonal=orthogonal,
+            **of_the_actor,
         )
         self.values = build_mlp(in_features, 1, hidden_layers, activation, orthogonal)
         self.value_scale = value_scale

@@ -88,6 +88,8 @@ class PolicyNet(nn.Module):
     :param hidden_layers: sizes of the hidden layers.
     :param activation: "relu" or "tanh".
     :param orthogonal: orthogonal initialisation, the last layer's nearly zero, so that the first policy is uniform.
+    :param initial_scores: added to the last layer's first biases, one for each action: what a new policy prefers, in
+        states of which it knows nothing. The policy is free to unlearn it.
     :param _unused: the other hyperparameters of a run, for the whole dict may be passed.
     """
 
@@ -104,10 +106,16 @@ class PolicyNet(nn.Module):
         hidden_layers: Sequence[int],
         activation: str = "relu",
         orthogonal: bool = False,
+        initial_scores: Sequence[float] | None = None,
         **_unused: Any,
     ):
         super().__init__()
         self.scores = build_mlp(in_features, out_actions, hidden_layers, activation, orthogonal, out_gain=0.01)
+        if initial_scores is not None:
+            if len(initial_scores) != out_actions:
+                raise ValueError(f"initial_scores must be {out_actions} numbers, one an action, got {initial_scores!r}")
+            with torch.no_grad():
+                self.scores[-1].bias += torch.tensor(initial_scores)  # type: ignore[operator]
 
     @exercise("Return the network's scores: for a batch of states, and for a single one.")
     def forward(self, states: Float[Tensor, "*N O"]) -> Float[Tensor, "*N A"]:

@@ -214,6 +214,10 @@ class TestNetworks:
         with pytest.raises(TypeError, match="hidden_layers"):
             PolicyNet(8, 4)
 
+    def test_initial_scores_of_another_number_of_actions(self):
+        with pytest.raises(ValueError, match=r"4 numbers, one an action, got \[1, 2\]"):
+            PolicyNet(8, 4, hidden_layers=(4,), initial_scores=[1, 2])
+
     def test_activation(self):
         with pytest.raises(ValueError, match="swish"):
             PolicyNet(8, 4, hidden_layers=(4,), activation="swish")
@@ -329,6 +333,8 @@ class TestHyperparameters:
             ("activation", None),
             ("orthogonal", "yes"),
             ("value_scale", 0),
+            ("initial_scores", 3.0),
+            ("initial_scores", [1.0, "much"]),
             ("weight_decay", -0.1),
             ("adam_restart", 1.5),
             ("learn_rate_schedule", 0.5),

@@ -58,6 +58,16 @@ class TestPolicyNet:
         net = PolicyNet(8, 4, hidden_layers=(16,))
         assert net(torch.zeros(8)).shape == (4,)
 
+    def test_first_policy_prefers_what_initial_scores_say(self):
+        # In the state zero an orthogonally initialised network scores every action 0: its biases are zero.
+        for net_type in (PolicyNet, AACPolicyNet):
+            hp = {"hidden_layers": (16,), "orthogonal": True, "initial_scores": [math.log(7), 0, 0, 0]}
+            net = net_type(8, 4, **hp)
+            with torch.no_grad():
+                out = net(torch.zeros(8))
+            scores = out[0] if isinstance(out, tuple) else out
+            torch.testing.assert_close(torch.softmax(scores, dim=-1), torch.tensor([0.7, 0.1, 0.1, 0.1]))
+
     def test_one_state_is_a_row_of_a_batch(self):
         torch.manual_seed(0)
         net, states = PolicyNet(8, 4, hidden_layers=(16, 5)), torch.randn(3, 8)
