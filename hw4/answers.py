@@ -4,17 +4,6 @@ from typing import Any
 
 from hw4.exercise import exercise
 
-FOR_6000_EPISODES: dict[str, Any] = {  # what the policy gradients and the actor-critic have in common
-    "learn_rate": 0.006,
-    "learn_rate_schedule": [[0, 0.006], [0.35, 0.005], [0.5, 0.003], [0.8, 0.002], [1, 0.0005]],
-    "adam_restart": 0.5,  # it would remember the large gradients of early crashes, and hardly move
-    "weight_decay": 0.2,  # keeps scores small, so that no action's probability is gone before it is needed
-    "eps": 1e-8,
-    "hidden_layers": [64, 64],
-    "activation": "tanh",  # bounded: what it learns in flight says less about the ground, where it has not been
-    "orthogonal": True,
-    "initial_scores": [3.0, 0.0, 0.0, 0.0],  # do nothing where you know nothing: to rest takes just that, on the ground
-}
 
 @exercise(
     "These are good enough to see training work. Change them until the experiments pass their bars; what you add is "
@@ -32,24 +21,31 @@ def part1_pg_hyperparams() -> dict[str, Any]:
     """What the four policy-gradient runs are trained with."""
     return {
         "batch_size": 10,  # episodes: small, for many updates in the 6000 episodes
-        "gamma": 0.99,
+        "gamma": 0.99,  # a horizon of 100 steps: at 50, hovering pays as well as landing; at 200, there is more noise
         "beta": 1.0,  # of the entropy loss: explore, calm down, and then, below 0, give options up
-        "beta_schedule": [[0, 1.0], [0.15, 0.5], [0.3, 0.1], [0.5, 0.01], [0.6, -0.2], [0.75, -0.2], [0.85, 0], [1, 0]],
-        **FOR_6000_EPISODES,
+        "beta_schedule": [[0, 1.0], [0.15, 0.5], [0.3, 0.1], [0.5, 0.01], [0.6, -0.2], [0.75, -0.2], [0.85, 0]],
+        "learn_rate": 0.006,
+        "learn_rate_schedule": [[0, 0.006], [0.35, 0.005], [0.5, 0.003], [0.8, 0.002], [1, 0.0005]],
+        "adam_restart": 0.5,  # it would remember the large gradients of early crashes, and hardly move
+        "weight_decay": 0.2,  # keeps scores small, so that no action's probability is gone before it is needed
+        "eps": 1e-8,
+        "hidden_layers": [64, 64],
+        "activation": "tanh",  # bounded: what it learns in flight says less about the ground, where it has not been
+        "orthogonal": True,
+        "initial_scores": [3.0, 0.0, 0.0, 0.0],  # do nothing where you know nothing: that is how to rest on the ground
     }
 
 
 @exercise("Return a dict as above, with delta, the weight of the critic's term, in addition.")
 def part1_aac_hyperparams() -> dict[str, Any]:
-    """What the actor-critic runs are trained with."""
+    """What the actor-critic runs are trained with: the same, but for a few."""
     return {
+        **part1_pg_hyperparams(),
         "batch_size": 8,  # episodes: with a critic, as few give a gradient that is good enough
-        "gamma": 0.99,  # a horizon of 100 steps: at 50, hovering pays as well as landing; at 200, there is more noise
         "beta": 0.7,  # explore, and calm down soon, for what tells quiet from noise is small; then give options up
-        "beta_schedule": [[0, 0.7], [0.12, 0.35], [0.25, 0.07], [0.5, 0.01], [0.6, -0.2], [0.75, -0.2], [0.85, 0], [1, 0]],
+        "beta_schedule": [[0, 0.7], [0.12, 0.35], [0.25, 0.07], [0.5, 0.01], [0.6, -0.2], [0.75, -0.2], [0.85, 0]],
         "delta": 0.03,  # any would do, as Adam takes out a loss's scale, and the critic has its own weights
         "value_scale": 10.0,  # returns are in the hundreds, and the critic has to follow them
-        **FOR_6000_EPISODES,
     }
 
 
