@@ -80,23 +80,23 @@ $(50.25/0.25)^2 \approx 40\,000$ samples before that average stands out from the
 lander is the same case with more noise: in a batch of early, crashing episodes all returns are far below zero, and
 in late ones far above.
 
-**Measured.** The figure above is of one actor-critic run, seed 42. At three stages of its training 200 batches of 8
+**Measured.** The figure above is of one actor-critic run, seed 100. At three stages of its training 200 batches of 8
 episodes were played by the same parameters, and the gradient was estimated from each in four ways; the bars are the
 sum over all parameters of the variance from batch to batch.
 
 | weight of $\nabla\log\pi$ | after 500 episodes | after 1500 | after 6000 |
 |---|---|---|---|
-| return of the whole episode | 20.7 | 201.5 | 503.0 |
-| reward to go | 7.0 | 28.3 | 179.0 |
-| less the batch's mean | 6.5 | 19.4 | 12.0 |
-| less the critic's value | 7.1 | 4.7 | 7.9 |
+| return of the whole episode | 53.2 | 109.7 | 462.6 |
+| reward to go | 51.9 | 17.5 | 147.4 |
+| less the batch's mean | 27.2 | 10.7 | 16.6 |
+| less the critic's value | 29.9 | 2.3 | 13.3 |
 
 The mean gradient is the same for all four, as it has to be: after 500 episodes its squared length, less the noise's
-share, is 1.0 for the first, of which 200 batches know least, and 1.7, 1.6 and 1.6 for the others; later it is lost in
-the noise of the first two. (The batch's own mean takes a little of the gradient with it, since each sample is part of
-it.) The baselines bring nothing while returns are around 0, and much once they are high: at the end reward to go alone
-is fifteen times as noisy as with the mean. And the critic divides what is left by four on the plateau, after 1500
-episodes, because it knows *where* returns are high: all is still to come in the air, and nothing on the ground.
+share, is 12.5, 14.2, 12.3 and 12.9; later it is lost in the noise. (The batch's own mean takes a little of the gradient
+with it, since each sample is part of it.) The mean halves the variance early, when all returns are far below zero, and
+divides it by nine at the end, when they are all far above. The critic knows nothing after 500 episodes, and is no
+better than the mean; on the plateau, after 1500, it divides what the mean leaves by almost five, because it knows
+*where* returns are high: all is still to come in the air, and nothing on the ground.
 """
 
 part1_q2 = r"""
@@ -118,65 +118,70 @@ critic follows a little behind. And here episodes are cut off after 300 steps, w
 critic learns the mean over the times at which a state is visited. None of this biases the policy's gradient: any
 function of the state alone is a valid baseline, and a poor $v$ only takes out less of the variance.
 
-**Measured**, in the figure above (seed 42). The critic explains none of the returns' variance until about episode 500,
-half of it after 1000, and 55% to 87% from there to episode 3500. It can't get to all: a part is the $\varepsilon$ of
-the draws still to come, which no function of the state foretells. From episode 3750 on it explains 3% to 25%, and is
-no worse for that. The lander now comes to rest, so that nearly every state promises the same 60 to 115 points, and
+**Measured**, in the figure above (seed 100). The critic explains none of the returns' variance until about episode 500,
+64% after 1000, and 66% to 89% from there to episode 3250. It can't get to all: a part is the $\varepsilon$ of
+the draws still to come, which no function of the state foretells. From episode 4000 on it explains 7% to 24%, and is
+no worse for that. The lander now comes to rest, so that nearly every state promises the same 60 to 100 points, and
 $\varepsilon$ is most of the variance there is. The other panels sort the states by the prediction: where the mean
 return lies on the dotted line, the critic is right on average, however wide the band of the returns around it.
 """
 
 part1_q3 = r"""
-All figures are of the runs shown above: one run each, with seed 42, of 6000 episodes.
+All figures of parts 1 and 2 are of the runs shown above: one run each, with seed 42, of 6000 episodes.
 
 **1. The four policy-gradient runs.**
 
-*mean_reward.* All begin at about $-180$, a lander that tumbles. The two with a baseline learn faster at first:
-`bpg` passes a mean reward of 0 after 370 episodes and `cpg` after 450, against 770 for `vpg` and 790 for `epg`;
-they pass 100 after 770 and 820, against 1370 and 1720. That is what lower variance buys: the same number of samples
-points in a better direction. Then all meet the same obstacle, a plateau between 100 and 170, where episodes last
-nearly the full 300 steps: the lander has learned not to crash, and hovers. Only coming to rest earns the last
-hundred points, and ends the episode; it takes dozens of quiet steps in a row, which a policy that still draws its
-actions at random almost never plays, so that there is little to learn from. `vpg` gets over it, for a while (best
-241, last 197); `cpg` ends at 162 (best 168), `epg` at 134 (153), and `bpg`, which loses its entropy with nothing to
-hold it up, falls back from 131 to 75. Who gets over it is, in a single run, mostly luck: that the vanilla run has
-the highest peak here does not show that it is the better method. The early part of the curves is what the theory
-speaks of.
+*mean_reward.* All begin at about $-130$: the first policy prefers to do nothing (`initial_scores`), and falls. To
+find that engines help takes `cpg` the shortest time: it passes 0 after 470 episodes, `bpg` after 880, `epg` after
+1740, `vpg` after 2450. Both terms help here. The baseline lowers the variance, so that the same samples point in a
+better direction; the entropy loss makes a policy that has settled on one action try the others. Then all meet the
+same obstacle, a plateau between 100 and 170, where episodes last nearly the full 300 steps: the lander has learned
+not to crash. Only coming to rest earns the last hundred points, and ends the episode; it takes dozens of steps in a
+row in which no engine fires. Here the order turns round. `bpg` passes 150 after 2220 episodes and 200 after 2390
+(best 260, last 166), `vpg` is at 150 after 4440 (best 200, last 158), while `epg` (best 129) and `cpg` (best 119)
+stay. Counted over 150 fresh episodes of the final parameters, the two without entropy loss do nothing in 92% of their
+steps on both legs, and 55% (`vpg`) and 61% (`bpg`) of the episodes end at rest; `epg` does nothing in 8% of them,
+`cpg` in none, and 68% and 91% of their episodes end by the time limit. What the first policy preferred is, on the
+ground, just what is needed: without the entropy loss it survives there, with it, it may be lost before the lander has
+ever stood. Is that a rule? On other seeds (section 11) `cpg` does come to rest, and one run each says little. What is
+seen on all is that the first part of the curves goes by the theory, and the second by what is left of doing nothing.
 
-*loss_p.* It is no measure of success. Without a baseline it is about the mean return times $-\log\pi$: deeply
-negative while returns are ($-150$), and about $+36$ (`vpg`) and $+23$ (`epg`) in the last third, when they are
-positive. With a baseline it stays near 0 throughout, $+2$ and $-6$, because the weights have mean zero in each
-batch; its fluctuations there are a quarter of those of `vpg` (standard deviation 2 against 9). This is the variance
-reduction, seen directly.
+*loss_p.* It is no measure of success. Without a baseline it is about the mean return times $-\log\pi$: $-60$ at
+first, while returns are negative, and about $+28$ (`vpg`) and $+15$ (`epg`) in the last third, when they are
+positive. With a baseline it stays near 0 throughout, because the weights have mean zero in each batch; its
+fluctuations in the last third are a fifth of those of `vpg` (standard deviation 1.8 and 1.4 against 8.4). This is the
+variance reduction, seen directly.
 
-*baseline.* The mean of the q-values, so it follows the reward: from about $-100$ to about $+35$ for `cpg`. It is
-far below the total reward, being the mean over all steps of what is still to come, discounted.
+*baseline.* The mean of the q-values, so it follows the reward: from $-77$ to about $+72$ for `bpg`, which lands, and
+$+18$ for `cpg`, which does not. It is far below the total reward, being the mean over all steps of what is still to
+come, discounted.
 
-*loss_e.* It is $-\beta$ times the entropy's share of its maximum, and $\beta$ falls linearly to 0 over the run, so
-the curve ends at 0 whatever the policy does. Divided by $\beta$, it says: after 3000 episodes the policies still
-have 74% (`epg`) and 68% (`cpg`) of the maximal entropy.
+*loss_e.* It is $-\beta$ times the entropy's share of its maximum, and $\beta$ falls from 1 to 0.01 in the first half,
+goes below zero, and ends at 0; so the curve rises from $-0.6$ to 0 and a little above, whatever the policy does. That
+it begins at $-0.6$ and not at $-1$ says that the first policy is far from uniform.
 
 **2. AAC beside `cpg`.**
 
-The two begin alike: AAC passes 0 after 504 episodes (`cpg` after 450) and 100 after 680 (820). At first its critic
-knows nothing, and while that is so it is hardly better than no baseline. That shows in `loss_p`, which begins as low
-as that of `vpg` (below $-100$): its weights are not centred in each batch, but state by state. Then the critic pays:
-AAC passes 150 after 1760 episodes, `cpg` after 3310. Both now meet the plateau, and AAC gets over it, from 173 at
-episode 3500 to 232 at 4000, 253 at 5000 and 270 at the end (best 274), where `cpg` is at 162. A baseline for the whole
-batch can tell a good episode from a bad one; one for each state can tell, at the ground, a quiet step from a needless
-pulse of an engine, as both are compared with what is usual *there*. But not all of the difference is the critic's:
-AAC's hyperparameters are its own, among them the $\beta$ that falls below 0, which makes the policy choose. `baseline`
-has no curve for AAC, since its baseline is a function; `loss_e` starts at $-0.3$ instead of $-1$ because its $\beta$
-is smaller, and ends above 0, at $+0.1$, because its $\beta$ is below.
+The curve is the same in kind: AAC passes 0 after 968 episodes (`cpg` after 470) and 100 after 1376 (950), and both
+end on the plateau, with best means of 145 and 119. AAC is slower at first, for its critic knows nothing yet, and
+while that is so it is hardly better than no baseline. That shows in `loss_p`, which begins at $-32$: its weights are
+not centred in each batch, but state by state. Later AAC is the higher of the two, 137 against 92 at episode 3500. A
+baseline for the whole batch can tell a good episode from a bad one; one for each state can tell, near the ground, a
+better step from a worse, as both are compared with what is usual *there*. `baseline` has no curve for AAC, since its
+baseline is a function; `loss_e` starts nearer to 0 because its $\beta$ is smaller.
 
-**3. What the plateau is.** The figure above shows the AAC run before, on and after it. Early, two episodes of three
-end in a crash, and the others by the time limit. On the plateau, after 1500 episodes, 89% of them end by the time
-limit: the lander has learned to fly to the pad and to stand there, but its engines go on pulsing. It does nothing in
-40% of its steps on both legs, and coming to rest takes some 25 such steps in a row: at 40%, one try in $9 \cdot 10^9$.
-So the hundred points are almost never seen, and what is left to tell quiet from noise is the fuel, 0.03 points a
-pulse, against returns that vary by several points for other reasons. In the end it does nothing in 99% of its steps
-there, and 97% of its episodes end at rest. In between lies a threshold: once rest is found now and then, its hundred
-points teach the policy to be quiet within a few hundred episodes. That is why results over seeds have two humps and
-hardly a middle (section 11). And it is why on some seeds the same plateau policy, choosing its likeliest action
-instead of drawing one, comes to rest at once: it knew what to do, and was never quiet enough to find out.
+That neither lands with this seed says little about either, and the comparison is one for section 11. SEEDS_HERE The
+long run, the same AAC for 15,000 episodes, lands with seed 42 too: its best mean is 278.
+
+**3. What the plateau is.** The figure above shows the AAC run with seed 100 before, on and after it. Early, 96% of
+the episodes end in a crash. On the plateau, after 1500 episodes, 96% end by the time limit: the lander has learned to
+fly to the pad and to stand there, but its engines go on firing. It does nothing in less than 1% of its steps on both
+legs, and coming to rest takes some 25 such steps in a row. So the hundred points are never seen, and what is left to
+tell quiet from noise is the fuel, 0.03 points a pulse of a side engine, against returns that vary by several points
+for other reasons. In the end it does nothing in 95% of its steps there, and 89% of its episodes end at rest. In
+between lies a threshold: once rest is found now and then, its hundred points teach the policy to be quiet within a
+few hundred episodes. That is why results over seeds have two humps and hardly a middle. Three things carry a run
+over: a first policy that prefers doing nothing, which flight unlearns and the ground, seen later, does not quite; an
+entropy loss that is large only while it is needed; and then, for a while, a $\beta$ below zero, which makes a habit a
+certainty, so that it can be found out what it is worth (`docs/search.md`).
 """

@@ -196,5 +196,5 @@ def plot_time_use(analysis: Mapping[str, Any]) -> Figure:
     right.set_title("what it does, and where")
     right.set_xlabel("share of all steps (%)")
     right.grid(axis="x", alpha=0.3)
-    right.legend()
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return fig
