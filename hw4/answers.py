@@ -51,8 +51,20 @@ def part1_aac_hyperparams() -> dict[str, Any]:
 
 @exercise("Return what the long run is trained with: the same dict, or one that suits 15,000 episodes better.")
 def part1_aac_long_hyperparams() -> dict[str, Any]:
-    """What the long actor-critic run is trained with: the same, for the schedules go by shares of a run."""
-    return part1_aac_hyperparams()
+    """What the long actor-critic run is trained with: it explores, calms down, and in the last fifth chooses."""
+    return {
+        "batch_size": 8,
+        "gamma": 0.995,  # a horizon of 200 steps: most of an episode
+        "beta": 0.5,
+        "beta_schedule": [[0, 0.5], [0.8, 0.0], [0.8, -0.3], [1, -0.3]],  # below 0, options are given up
+        "learn_rate": 0.02,
+        "learn_rate_schedule": [[0, 0.02], [0.8, 0.002], [0.8, 0.006], [1, 0.002]],
+        "adam_restart": 0.8,
+        "delta": 0.03,
+        "eps": 1e-8,
+        "hidden_layers": [128],
+        "orthogonal": True,
+    }
 
 
 part1_q1 = r"""
@@ -171,7 +183,7 @@ better step from a worse, as both are compared with what is usual *there*. `base
 baseline is a function; `loss_e` starts nearer to 0 because its $\beta$ is smaller.
 
 That neither lands with this seed says little about either, and the comparison is one for section 11. SEEDS_HERE The
-long run, the same AAC for 15,000 episodes, lands with seed 42 too: its best mean is 278.
+long run, AAC with other hyperparameters over 15,000 episodes, lands with seed 42 too: its best mean is 282.
 
 **3. What the plateau is.** The figure above shows the AAC run with seed 100 before, on and after it. Early, 96% of
 the episodes end in a crash. On the plateau, after 1500 episodes, 96% end by the time limit: the lander has learned to
