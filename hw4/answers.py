@@ -168,9 +168,10 @@ variance reduction, seen directly.
 $+18$ for `cpg`, which does not. It is far below the total reward, being the mean over all steps of what is still to
 come, discounted.
 
-*loss_e.* It is $-\beta$ times the entropy's share of its maximum, and $\beta$ falls from 1 to 0.01 in the first half,
-goes below zero, and ends at 0; so the curve rises from $-0.6$ to 0 and a little above, whatever the policy does. That
-it begins at $-0.6$ and not at $-1$ says that the first policy is far from uniform.
+*loss_e.* It is $-\beta$ times the entropy's share of its maximum. $\beta$ begins at 1, so that $-0.38$, with which
+both curves start, is the share of a first policy that does nothing with probability 0.87. It goes down to $-0.8$
+(`cpg`) as the other actions are tried. Then $\beta$ falls, to 0.01 at half of the run, is below zero for a while, and
+ends at 0: the curve follows it, whatever the policy does.
 
 **2. AAC beside `cpg`.**
 
