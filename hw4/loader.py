@@ -159,20 +159,21 @@ class _EpisodeStream(IterableDataset):
     An item is what a worker played until there were no tickets left, {number: episode}: one message a batch, for each
     wakes the learner, which takes time from those who still play.
 
-    What the processes share: `tickets` counts episodes that may be played now, `next_episode` is the number of the
-    next one to be taken, and `closing` is set when the workers are to end.
+    What the processes share: `tickets` counts episodes that may be played now, `counter` is held while they are put up,
+    so that who wakes first finds all of them and begins with its share, `next_episode` is the number of the next one to
+    be taken, and `closing` is set when the workers are to end.
     """
 
     def __init__(self, agent_fn: Callable[[], Player], seed: int, first_episode: int, lockstep: int, context: Any):
         self.agent_fn, self.seed, self.lockstep = agent_fn, seed, lockstep
-        self.tickets = context.Semaphore(0)
+        self.tickets, self.counter = context.Semaphore(0), context.Lock()
         self.next_episode = context.Value("q", first_episode)
         self.closing = context.Event()
 
     def __iter__(self) -> Iterator[dict[int, Episode] | _Failed]:
         try:
             players = [self.agent_fn() for _ in range(self.lockstep)]
-            while self._wait_for_ticket():
+            while self._wait_for_tickets():
                 numbers: list[int] = []
                 yield {numbers[index]: episode for index, episode in play_episodes(players, self._seeds(numbers))}
         except Exception as error:
@@ -189,11 +190,14 @@ class _EpisodeStream(IterableDataset):
             yield episode_seed(self.seed, numbers[-1])
             has_ticket = self.tickets.acquire(block=False)
 
-    def _wait_for_ticket(self) -> bool:
+    def _wait_for_tickets(self) -> bool:
+        """Take a ticket when there is one, and wait until the others of its batch are there; False if it is over."""
         learner = mp.parent_process()
-        while not self.tickets.acquire(timeout=ORPHAN_CHECK_SECONDS):
-            if learner is not None and not learner.is_alive():
-                return False
+        for lock in (self.tickets, self.counter):
+            while not lock.acquire(timeout=ORPHAN_CHECK_SECONDS):
+                if learner is not None and not learner.is_alive():
+                    return False
+        self.counter.release()
         return not self.closing.is_set()
 
 
@@ -216,8 +220,9 @@ class _Workers:
 
     def play(self, count: int) -> dict[int, Episode]:
         """Have the next `count` episodes played; by number."""
-        for _ in range(count):
-            self.stream.tickets.release()
+        with self.stream.counter:
+            for _ in range(count):
+                self.stream.tickets.release()
         played: dict[int, Episode] = {}
         while len(played) < count:
             result = self._next()

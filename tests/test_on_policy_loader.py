@@ -16,7 +16,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from hw4.loader import OnPolicyLoader
+from hw4.loader import OnPolicyLoader, _Workers
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.rl_data import TrainBatch
 from hw4.rl_pg import PolicyAgent, PolicyNet, VanillaPolicyGradientLoss
@@ -136,6 +136,15 @@ class TestBatches:
                 assert isinstance(batch, TrainBatch)
                 assert batch.num_episodes == 3
                 assert batch.states.shape == (len(batch), 3)
+
+    @needs_fork
+    def test_a_worker_plays_its_share_of_one_without_a_break(self, monkeypatch):
+        """So it sends it in one message. One that found the batch's episodes one by one would begin with too few."""
+        messages, next_message = [], _Workers._next
+        monkeypatch.setattr(_Workers, "_next", lambda workers: messages.append(1) or next_message(workers))
+        with random_loader(num_workers=2, batch_size=8) as loader:
+            take(loader, 50)
+        assert len(messages) <= 2 * 50
 
     def test_hold_discounted_returns(self):
         env_fn = partial(toy.ScriptedEnv, lengths=(3, 1))
@@ -312,7 +321,7 @@ def test_ctrl_c_at_the_terminal(tmp_path):
         from functools import partial
         from pathlib import Path
         from torch import nn
-        from hw4.loader import OnPolicyLoader
+        from hw4.loader import OnPolicyLoader, _Workers
         from hw4.rl_pg import PolicyAgent
         from tests import toy
 
@@ -356,7 +365,7 @@ def test_workers_end_when_their_learner_is_killed(tmp_path):
         from functools import partial
         from pathlib import Path
         from torch import nn
-        from hw4.loader import OnPolicyLoader
+        from hw4.loader import OnPolicyLoader, _Workers
         from hw4.rl_pg import PolicyAgent
         from tests import toy
 
