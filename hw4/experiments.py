@@ -188,7 +188,7 @@ def train_rl(
     )
     info = {"net_type": net_type.__name__, "hp": hp, "env_name": ENV_NAME, "seed": seed}
     trainer = PolicyTrainer(
-        p_net, optimizer, loss_fns, loader, checkpoints_file, make_schedule(optimizer, loss_fns, hp), info
+        p_net, optimizer, loss_fns, loader, checkpoints_file, make_schedule(optimizer, loss_fns, loader, hp), info
     )
     if resume and checkpoints_file is not None:
         loader.next_episode = trainer.resume(checkpoints_file)
@@ -252,9 +252,9 @@ def make_optimizer(p_net: nn.Module, hp: dict[str, Any]) -> torch.optim.Optimize
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, loss_fns: Sequence[nn.Module], hp: dict[str, Any]
+    optimizer: torch.optim.Optimizer, loss_fns: Sequence[nn.Module], loader: OnPolicyLoader, hp: dict[str, Any]
 ) -> Callable[[float], None]:
-    """What changes over a run, as a function of the share of it that is done: the learning rate, and beta.
+    """What changes over a run, by the share of it that is done: the learning rate, weight decay, beta and gamma.
 
     Each goes linearly from point to point of its `..._schedule`, a list of (share of the run, value), where there is
     one. Two points at one share make a step. At the share `adam_restart`, Adam forgets the gradients that it has seen:
@@ -263,19 +263,21 @@ def make_schedule(
     """
 
     def at(name: str, progress: float) -> float:
-        shares, values = zip(*hp.get(f"{name}_schedule", [(0, hp[name])]), strict=True)
+        shares, values = zip(*hp.get(f"{name}_schedule") or [(0, hp.get(name, 0.0))], strict=True)
         return float(np.interp(progress, shares, values))
 
     def set_all(progress: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = at("learn_rate", progress)
-        first_group = optimizer.param_groups[0]  # a checkpoint keeps what is written there
+        first_group = optimizer.param_groups[0]  # the actor's; a checkpoint keeps what is written there
+        first_group["weight_decay"] = at("weight_decay", progress)
         if progress >= hp.get("adam_restart", np.inf) and not first_group.get("restarted"):
             optimizer.state.clear()
             first_group["restarted"] = True
         for loss in loss_fns:
             if isinstance(loss, ActionEntropyLoss):
                 loss.beta = at("beta", progress)
+        loader.gamma = at("gamma", progress)
 
     return set_all
 

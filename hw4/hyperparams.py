@@ -47,6 +47,11 @@ _RATE_SCHEDULE = _Kind(
     "a list of points (share of the run, value), shares from 0 to 1 and rising, values from 0, such as "
     "[[0, 0.02], [1, 0.002]]",
 )
+_SHARE_SCHEDULE = _Kind(
+    lambda value: _is_schedule(value) and all(0 <= share <= 1 for _, share in value),
+    "a list of points (share of the run, value), shares from 0 to 1 and rising, values from 0 to 1, such as "
+    "[[0, 0.99], [1, 0.995]]",
+)
 _SCORES = _Kind(
     lambda value: isinstance(value, (list, tuple)) and all(map(_is_number, value)),
     "a list of numbers, one for each action, such as [3, 0, 0, 0]",
@@ -62,11 +67,13 @@ REQUIRED = {
     "eps": _POSITIVE,
     "hidden_layers": _LAYERS,
 }
-SCHEDULED = ("learn_rate", "beta")  # what may have a schedule
+SCHEDULED = ("learn_rate", "beta", "gamma", "weight_decay")  # what may have a schedule
 OPTIONAL = {
     "delta": _WEIGHT,
     "beta_schedule": _SCHEDULE,
     "learn_rate_schedule": _RATE_SCHEDULE,
+    "gamma_schedule": _SHARE_SCHEDULE,
+    "weight_decay_schedule": _RATE_SCHEDULE,
     "activation": _ACTIVATION,
     "orthogonal": _FLAG,
     "initial_scores": _SCORES,
@@ -91,9 +98,9 @@ def check_hyperparams(hp: Mapping[str, Any], required: Sequence[str] = ()) -> No
             raise ValueError(f"{name} must be {kind.description}, got {hp[name]!r}")
     for name in SCHEDULED:
         schedule = hp.get(f"{name}_schedule")
-        if schedule is not None and schedule[0][1] != hp[name]:
+        if schedule is not None and schedule[0][1] != hp.get(name):
             raise ValueError(
-                f"{name} is {hp[name]!r}, but {name}_schedule begins with {schedule[0][1]!r}: make them agree, or "
+                f"{name} is {hp.get(name)!r}, but {name}_schedule begins with {schedule[0][1]!r}: make them agree, or "
                 "leave the schedule out"
             )
 
@@ -101,7 +108,7 @@ def check_hyperparams(hp: Mapping[str, Any], required: Sequence[str] = ()) -> No
 def with_settings(hp: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Hyperparameters with some changed by texts of the form KEY=VALUE, the value as Python writes it.
 
-    A learning rate or beta that is set holds for the whole run, unless its schedule is set too.
+    A value that is set holds for the whole run, unless its schedule is set too.
 
     :raises ValueError: if a text is not of that form, or its key or value can't be.
     """

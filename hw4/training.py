@@ -36,8 +36,8 @@ class PolicyTrainer:
     :param loss: one loss or several, to be summed; each maps (batch, the model's output) to (loss, dict of numbers).
     :param dataloader: yields batches; an OnPolicyLoader plays each by the parameters as they are when it is asked for.
     :param checkpoint_file: where to save a checkpoint at every new best mean reward.
-    :param schedule: called before each update with the share of `max_episodes` played so far, to set what changes over
-        a run, such as the learning rate.
+    :param schedule: called before each batch is played with the share of `max_episodes` played so far, to set what
+        changes over a run, such as the learning rate.
     :param checkpoint_info: plain data to save in the checkpoints too, such as the hyperparameters.
     """
 
@@ -84,12 +84,12 @@ class PolicyTrainer:
         if episodes >= max_episodes:
             return
 
+        set_all = self.schedule or (lambda progress: None)
+        set_all(episodes / max_episodes)
         first_batch = len(self.training_data.get("episode_num", ()))
         with tqdm(total=max_episodes, initial=episodes, unit="ep", dynamic_ncols=True) as progress:
             for batch_idx, batch in enumerate(self.dataloader, start=first_batch):
                 with uninterrupted():
-                    if self.schedule is not None:
-                        self.schedule(episodes / max_episodes)
                     loss_t, losses = self.train_batch(batch)
 
                     recent.extend(batch.total_rewards.tolist())
@@ -121,6 +121,7 @@ class PolicyTrainer:
                     post_batch_fn(batch_idx, self.model, batch, final=final)
                 if final:
                     break
+                set_all(episodes / max_episodes)
                 if batch_idx % TRIM_EVERY == 0:
                     trim_heap()
             else:

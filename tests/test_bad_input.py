@@ -344,6 +344,8 @@ class TestHyperparameters:
             ("learn_rate_schedule", [[0, 1], [1.5, 1]]),
             ("learn_rate_schedule", [[0, 1], [1, -1]]),
             ("beta_schedule", [[0, "1"]]),
+            ("gamma_schedule", [[0, 0.9], [1, 1.1]]),
+            ("weight_decay_schedule", [[0, 0.1], [1, -0.1]]),
         ],
     )
     def test_of_a_wrong_kind(self, name, value):

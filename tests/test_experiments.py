@@ -23,6 +23,7 @@ from hw4.experiments import (
     train_long,
     train_pg,
 )
+from hw4.loader import OnPolicyLoader
 from hw4.rl_ac import AACPolicyNet
 from hw4.rl_pg import ActionEntropyLoss, PolicyNet
 from tests import toy
@@ -172,6 +173,18 @@ class TestResume:
         resumed = short_training(name, **kwargs, resume=True)
         assert same_training(resumed, short_training(name, max_episodes=15))
 
+    def test_goes_on_along_its_schedules(self, tmp_path):
+        changing = {
+            "gamma_schedule": [[0, HP["gamma"]], [1, 0.5]],
+            "weight_decay": 0.2,
+            "weight_decay_schedule": [[0, 0.2], [1, 0]],
+        }
+        kwargs = {"hp": {**HP, **changing}, "checkpoints_file": tmp_path / "checkpoint.dat"}
+        short_training("aac", **kwargs, post_batch_fn=InterruptAt(1))
+        resumed = short_training("aac", **kwargs, resume=True)
+        assert same_training(resumed, short_training("aac", hp=kwargs["hp"]))
+        assert not same_training(resumed, short_training("aac"))
+
     def test_without_a_seed_goes_on_with_the_runs_own(self, tmp_path):
         kwargs = {"max_episodes": 9, "checkpoints_file": tmp_path / "checkpoint.dat"}
         short_training(**kwargs, post_batch_fn=InterruptAt(1))
@@ -309,14 +322,17 @@ class TestWeightDecay:
 class TestSchedule:
     """By hand: learn_rate from 0.02 to a tenth of it, beta from 0.5 to 0."""
 
-    HP = MappingProxyType({"learn_rate": 0.02, "beta": 0.5})
+    HP = MappingProxyType({"learn_rate": 0.02, "beta": 0.5, "gamma": 0.9})
 
     @staticmethod
     def at(progress, **hp):
-        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+        actor, critic = ({"params": [torch.zeros(1, requires_grad=True)]} for _ in range(2))
+        optimizer, loader = torch.optim.Adam([actor, critic]), OnPolicyLoader(lambda: None, 1, 0.5, seed=0)
         entropy = ActionEntropyLoss(4, beta=1.0)
-        make_schedule(optimizer, [entropy], {**TestSchedule.HP, **hp})(progress)
-        return optimizer.param_groups[0]["lr"], entropy.beta
+        make_schedule(optimizer, [entropy], loader, {**TestSchedule.HP, **hp})(progress)
+        actor, critic = optimizer.param_groups
+        assert (critic["lr"], critic["weight_decay"]) == (actor["lr"], 0)
+        return actor["lr"], entropy.beta, loader.gamma, actor["weight_decay"]
 
     @pytest.mark.parametrize(
         ("progress", "learn_rate", "beta"),
@@ -324,7 +340,7 @@ class TestSchedule:
     )
     def test_goes_linearly_from_point_to_point(self, progress, learn_rate, beta):
         schedules = {"learn_rate_schedule": [[0, 0.02], [1, 0.002]], "beta_schedule": [[0, 0.5], [0.5, 0.5], [1, 0]]}
-        assert self.at(progress, **schedules) == pytest.approx((learn_rate, beta))
+        assert self.at(progress, **schedules)[:2] == pytest.approx((learn_rate, beta))
 
     @pytest.mark.parametrize(("progress", "beta"), [(0.499, 0.5), (0.5, 0.0), (0.501, 0.0)])
     def test_two_points_at_one_share_make_a_step(self, progress, beta):
@@ -334,11 +350,23 @@ class TestSchedule:
         """Where a term that held a policy's options open makes it choose."""
         assert self.at(0.75, beta_schedule=[[0, 0.5], [0.5, 0], [1, -0.4]])[1] == pytest.approx(-0.2)
 
+    def test_gamma_and_the_actors_weight_decay_may_change(self):
+        schedules = {
+            "gamma_schedule": [[0, 0.9], [0.5, 0.9], [1, 1.0]],
+            "weight_decay_schedule": [[0, 0.2], [0.75, 0.1]],
+        }
+        assert self.at(0.75, weight_decay=0.2, **schedules) == pytest.approx((0.02, 0.5, 0.95, 0.1))
+
     def test_adam_forgets_once_at_its_restart(self):
         """One parameter, gradients 100, then 1 from the restart on: Adam's first step is the whole learning rate."""
         weight = torch.zeros(1, requires_grad=True)
         optimizer = torch.optim.Adam([weight], lr=0.1)
-        set_all = make_schedule(optimizer, [], {"learn_rate": 0.1, "beta": 0.0, "adam_restart": 0.5})
+        set_all = make_schedule(
+            optimizer,
+            [],
+            OnPolicyLoader(lambda: None, 1, 0.5, seed=0),
+            {**self.HP, "learn_rate": 0.1, "adam_restart": 0.5},
+        )
         steps, progress = [], [0.0, 0.25, 0.5, 0.75]
         for share, gradient in zip(progress, [100.0, 1.0, 1.0, 1.0], strict=True):
             if share == 0.75:  # as if resumed from a checkpoint
@@ -352,7 +380,7 @@ class TestSchedule:
         assert steps[2:] == pytest.approx([0.1, 0.1])
 
     def test_without_schedules_nothing_changes(self):
-        assert self.at(0.7) == (0.02, 0.5)
+        assert self.at(0.7, weight_decay=0.1) == (0.02, 0.5, 0.9, 0.1)
 
     def test_a_value_that_is_set_replaces_its_schedule(self, monkeypatch):
         schedules = {"learn_rate_schedule": [[0, 0.02], [1, 0.002]], "beta_schedule": [[0, 0.5], [1, 0]]}

@@ -326,6 +326,19 @@ class TestInterrupt:
 
 
 class TestSchedule:
+    def test_is_told_the_progress_before_each_batch_is_played(self):
+        progress, told_before = [], []
+        trainer = make_trainer(schedule=progress.append)
+
+        def batches(dataloader):
+            for batch in dataloader:
+                told_before.append(len(progress))
+                yield batch
+
+        trainer.dataloader = batches(trainer.dataloader)
+        trainer.train(max_episodes=12)
+        assert told_before == [1, 2, 3]
+
     def test_is_told_the_progress_before_each_update(self):
         progress, weights = [], []
         trainer = make_trainer()
