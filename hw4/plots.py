@@ -28,6 +28,7 @@ COLOURS = {
     "aac": "#D55E00",
     "aac_long": "#CC79A7",
 }
+LINES = {**dict.fromkeys(COLOURS, "-"), "aac_long": "--"}  # the long run begins as aac does, and would cover it
 
 
 def plot_experiment_results(results: Mapping[str, Mapping[str, Any]], fig: Figure | None = None) -> Figure:
@@ -70,7 +71,7 @@ def plot_seeds(runs: Sequence[Mapping[str, Any]]) -> Figure:
             if name in group[0]["curves"]:
                 episodes = group[0]["curves"]["episode_num"]
                 middle, low, high = estimate(np.array([run["curves"][name] for run in group]))
-                ax.plot(episodes, middle, label=f"{config} ({len(group)} seeds)", color=COLOURS[config], linewidth=1.5)
+                ax.plot(episodes, middle, LINES[config], label=f"{config} ({len(group)} seeds)", color=COLOURS[config])
                 ax.fill_between(episodes, low, high, color=COLOURS[config], alpha=0.15, linewidth=0)
         _describe(ax, name, description)
     return fig
@@ -107,9 +108,8 @@ def plot_share_reached(runs: Sequence[Mapping[str, Any]]) -> Figure:
         reached = sorted(run["episodes_to_200"] for run in group if run["episodes_to_200"] is not None)
         episodes = [0, *reached, group[0]["episodes"]]
         shares = [100 * k / len(group) for k in (*range(len(reached) + 1), len(reached))]
-        ax.step(
-            episodes, shares, where="post", label=f"{config}: {len(reached)} of {len(group)}", color=COLOURS[config]
-        )
+        label = f"{config}: {len(reached)} of {len(group)}"
+        ax.step(episodes, shares, LINES[config], where="post", label=label, color=COLOURS[config])
     ax.set_ylim(-2, 102)
     _describe(ax, "seeds that have reached a mean reward of 200", "share of seeds (%)")
     return fig
