@@ -46,7 +46,7 @@ PUBLISHED = {
 PUBLISHED_STEPS_PER_SECOND = 5900  # of the published code, on the same kind of machine: two cores, two workers
 WORKERS = (0, 1, 2)
 SEED = 7
-MEMORY_EVERY = 2.0  # seconds: to ask takes some 30 ms, in which those who are asked about are slowed down
+MEMORY_EVERY = 5.0  # seconds: to ask takes some 30 ms, in which those who are asked about are slowed down
 
 
 # --- what is measured; each gives steps per second

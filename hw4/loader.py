@@ -7,18 +7,19 @@ last update left; and asking for a batch is what says that the update is done:
         learn from batch      # ... which this changes, before the next turn of the loop asks for B ... 2B-1
 
 Workers read the parameters from shared memory, sleep until a batch is asked for, and take its episodes one by one, as
-each becomes free. The randomness of an episode depends on the seed and the episode's number alone, and a batch is laid
-out in the order of these numbers; so what is learned does not depend on how many workers there are, nor on their pace.
+each becomes free. While the learner learns they reset environments for the next batch, which takes no parameters. The
+randomness of an episode depends on the seed and the episode's number alone, and a batch is laid out in the order of
+these numbers; so what is learned does not depend on how many workers there are, nor on their pace.
 """
 
 import contextlib
-import functools
 import math
 import os
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ import torch.multiprocessing as mp
 from threadpoolctl import ThreadpoolController
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from hw4.playing import Player, play_episodes
+from hw4.playing import Game, Player, play_episodes, play_games
 from hw4.rl_data import Episode, TrainBatch, check_count, check_gamma
 
 ORPHAN_CHECK_SECONDS = 1.0
@@ -154,50 +155,65 @@ class _Failed(NamedTuple):
 
 
 class _EpisodeStream(IterableDataset):
-    """Played episodes, for DataLoader workers: each is played when a ticket for it has been put up.
+    """Played episodes, for DataLoader workers: each is played when its batch has been asked for.
 
-    An item is what a worker played until there were no tickets left, {number: episode}: one message a batch, for each
-    wakes the learner, which takes time from those who still play.
+    An item is what a worker played of a batch, {number: episode}: one message, for each wakes the learner, which takes
+    time from those who still play. Before it waits for the next batch, a worker begins as many episodes as it can play
+    side by side; these are its own to play, and the rest of the batch is for whoever is free.
 
-    What the processes share: `tickets` counts episodes that may be played now, `counter` is held while they are put up,
-    so that who wakes first finds all of them and begins with its share, `next_episode` is the number of the next one to
-    be taken, and `closing` is set when the workers are to end.
+    What the processes share: `end` is the number of the first episode that may not be played yet, `next_episode` that
+    of the next one to be taken, `go` has a semaphore for each worker, on which it sleeps until a batch is asked for,
+    and `closing` is set when the workers are to end.
     """
 
-    def __init__(self, agent_fn: Callable[[], Player], seed: int, first_episode: int, lockstep: int, context: Any):
+    def __init__(self, agent_fn: Callable[[], Player], seed: int, first_episode: int, num_workers: int, lockstep: int):
         self.agent_fn, self.seed, self.lockstep = agent_fn, seed, lockstep
-        self.tickets, self.counter = context.Semaphore(0), context.Lock()
-        self.next_episode = context.Value("q", first_episode)
-        self.closing = context.Event()
+        self.context = mp.get_context("fork")
+        self.end = self.context.RawValue("q", first_episode)
+        self.next_episode = self.context.Value("q", first_episode)
+        self.go = [self.context.Semaphore(0) for _ in range(num_workers)]
+        self.closing = self.context.Event()
+
+    def ask_for(self, count: int) -> None:
+        """Have the next `count` episodes played."""
+        self.end.value += count
+        for go in self.go:
+            go.release()
 
     def __iter__(self) -> Iterator[dict[int, Episode] | _Failed]:
+        info = get_worker_info()
+        worker = info.id if info else 0
         try:
             players = [self.agent_fn() for _ in range(self.lockstep)]
-            while self._wait_for_tickets():
-                numbers: list[int] = []
-                yield {numbers[index]: episode for index, episode in play_episodes(players, self._seeds(numbers))}
+            begun: list[Game] = []
+            while True:
+                busy = [game.player for game in begun]
+                begun += filter(None, (self._begin(player) for player in players if player not in busy))
+                if not self._is_asked_for(worker):
+                    return
+                end = self.end.value
+                now, begun = [game for game in begun if game.number < end], [g for g in begun if g.number >= end]
+                played = {game.number: game.episode() for game in play_games(now, partial(self._begin, end=end))}
+                if played:
+                    yield played
         except Exception as error:
-            info = get_worker_info()
-            yield _Failed(info.id if info else 0, f"{type(error).__name__}: {error}", traceback.format_exc())
+            yield _Failed(worker, f"{type(error).__name__}: {error}", traceback.format_exc())
 
-    def _seeds(self, numbers: list[int]) -> Iterator[int]:
-        """The seed of the episode whose ticket is at hand, and of further ones as long as there are tickets."""
-        has_ticket = True
-        while has_ticket and not self.closing.is_set():
-            with self.next_episode.get_lock():
-                numbers.append(self.next_episode.value)
-                self.next_episode.value += 1
-            yield episode_seed(self.seed, numbers[-1])
-            has_ticket = self.tickets.acquire(block=False)
+    def _begin(self, player: Player, end: float = math.inf) -> Game | None:
+        """Have a player begin the next episode; None if its number is the end, or all is over."""
+        with self.next_episode.get_lock():
+            number = self.next_episode.value
+            if number >= end or self.closing.is_set():
+                return None
+            self.next_episode.value += 1
+        return Game(player, number, episode_seed(self.seed, number))
 
-    def _wait_for_tickets(self) -> bool:
-        """Take a ticket when there is one, and wait until the others of its batch are there; False if it is over."""
+    def _is_asked_for(self, worker: int) -> bool:
+        """Wait until a batch is asked for; False if none will be."""
         learner = mp.parent_process()
-        for lock in (self.tickets, self.counter):
-            while not lock.acquire(timeout=ORPHAN_CHECK_SECONDS):
-                if learner is not None and not learner.is_alive():
-                    return False
-        self.counter.release()
+        while not self.go[worker].acquire(timeout=ORPHAN_CHECK_SECONDS):
+            if learner is not None and not learner.is_alive():
+                return False
         return not self.closing.is_set()
 
 
@@ -205,24 +221,21 @@ class _Workers:
     """The DataLoader whose workers play the episodes of an _EpisodeStream, started and ended cleanly."""
 
     def __init__(self, agent_fn: Callable[[], Player], seed: int, first_episode: int, num_workers: int, lockstep: int):
-        context = mp.get_context("fork")
-        self.stream = _EpisodeStream(agent_fn, seed, first_episode, lockstep, context)
+        self.stream = _EpisodeStream(agent_fn, seed, first_episode, num_workers, lockstep)
         loader = DataLoader(
             self.stream,
             batch_size=None,
             num_workers=num_workers,
             collate_fn=_as_it_is,
             worker_init_fn=_prepare_worker,
-            multiprocessing_context=context,
+            multiprocessing_context=self.stream.context,
             in_order=False,  # who is free plays next; batches are put in order by the episodes' numbers
         )
         self.iterator: Any = iter(loader)
 
     def play(self, count: int) -> dict[int, Episode]:
         """Have the next `count` episodes played; by number."""
-        with self.stream.counter:
-            for _ in range(count):
-                self.stream.tickets.release()
+        self.stream.ask_for(count)
         played: dict[int, Episode] = {}
         while len(played) < count:
             result = self._next()
@@ -246,10 +259,9 @@ class _Workers:
             raise LoaderWorkerError("; ".join(dead) or str(error)) from error
 
     def close(self) -> None:
-        """End the workers, which wait for a ticket or finish their episode; one that takes long is stopped."""
+        """End the workers, which wait for a batch or finish their episodes; one that takes long is stopped."""
         self.stream.closing.set()
-        for _ in self.iterator._workers:
-            self.stream.tickets.release()
+        self.stream.ask_for(0)
         stop = threading.Timer(CLOSE_GRACE_SECONDS, lambda: [worker.terminate() for worker in self.iterator._workers])
         stop.start()
         try:
@@ -267,7 +279,7 @@ def _prepare_worker(worker_id: int) -> None:
     one_blas_thread()
 
 
-@functools.cache
+@cache
 def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()  # looks through all loaded libraries, so once
 

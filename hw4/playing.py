@@ -96,44 +96,18 @@ class Player(Protocol):
         ...
 
 
-def play_episodes(players: Sequence[Player], seeds: Iterable[int | None]) -> Iterator[tuple[int, Episode]]:
-    """Play an episode for each seed, as many side by side as there are players, by the network as it is at the start.
+class Game:
+    """An episode in the making, from its reset on."""
 
-    :param players: one or more, of the same network.
-    :param seeds: asked for the next one when a player is free.
-    :return: (index among the seeds, episode) as each ends.
-    """
-    waiting, idle, games = enumerate(seeds), list(players), []
-    scores = players[0].fast_scores()
-
-    def fill() -> None:
-        while idle and (ticket := next(waiting, None)) is not None:
-            games.append(_Game(idle.pop(), *ticket))
-
-    fill()
-    while games:
-        rows = [None] * len(games) if scores is None else scores(np.array([g.player.state for g in games])).tolist()
-        ended = [game for game, row in zip(games, rows, strict=True) if game.step(row)]
-        for game in ended:
-            games.remove(game)
-            idle.append(game.player)
-        if ended:
-            fill()  # before what ended is given away: who gets it may change the network, and release further seeds
-        for game in ended:
-            yield game.index, game.episode()
-
-
-class _Game:
-    """An episode in the making."""
-
-    def __init__(self, player: Player, index: int, seed: int | None):
-        self.player, self.index = player, index
+    def __init__(self, player: Player, number: int, seed: int | None):
+        self.player, self.number = player, number
         self.states: list[np.ndarray] = []
         self.actions: list[int] = []
         self.rewards: list[float] = []
         player.reset(seed)
 
     def step(self, scores: list[float] | None) -> bool:
+        """Take a step by the current state's scores, if they are known; whether it was the last."""
         player = self.player
         self.states.append(player.state)
         action, reward = player.act(scores)
@@ -142,8 +116,44 @@ class _Game:
         return player.is_done
 
     def episode(self) -> Episode:
+        """What was played."""
         return Episode.from_arrays(
             np.array(self.states, dtype=np.float32),
             np.array(self.actions, dtype=np.int64),
             np.array(self.rewards, dtype=np.float64),
         )
+
+
+def play_games(games: list[Game], next_game: Callable[[Player], Game | None]) -> Iterator[Game]:
+    """Play games side by side to their ends, by the network as it is at the start.
+
+    :param games: just begun, by players of the same network; there may be none.
+    :param next_game: gives a player whose game has ended the next one to play, or None.
+    :return: the games as they end.
+    """
+    scores = games[0].player.fast_scores() if games else None
+    while games:
+        rows = [None] * len(games) if scores is None else scores(np.array([g.player.state for g in games])).tolist()
+        ended = [game for game, row in zip(games, rows, strict=True) if game.step(row)]
+        if ended:
+            games = [game for game in games if game not in ended]
+            # Before what ended is given away: who gets it may change the network, and begin what is another batch's.
+            games += filter(None, [next_game(game.player) for game in ended])
+            yield from ended
+
+
+def play_episodes(players: Sequence[Player], seeds: Iterable[int | None]) -> Iterator[tuple[int, Episode]]:
+    """Play an episode for each seed, as many side by side as there are players, by the network as it is at the start.
+
+    :param players: one or more, of the same network.
+    :param seeds: asked for the next one when a player is free.
+    :return: (index among the seeds, episode) as each ends.
+    """
+    waiting = enumerate(seeds)
+
+    def next_game(player: Player) -> Game | None:
+        ticket = next(waiting, None)
+        return None if ticket is None else Game(player, *ticket)
+
+    for game in play_games(list(filter(None, map(next_game, players))), next_game):
+        yield game.number, game.episode()
