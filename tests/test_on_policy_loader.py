@@ -146,6 +146,25 @@ class TestBatches:
             take(loader, 50)
         assert len(messages) <= 2 * 50
 
+    @needs_fork
+    def test_workers_begin_the_next_before_it_is_asked_for(self):
+        """They reset for it, which takes time but no parameters, while the learner learns."""
+        resets = mp.get_context("fork").Value("i", 0)
+
+        class Counting(toy.ScriptedEnv):
+            def reset(self, **kwargs):
+                with resets.get_lock():
+                    resets.value += 1
+                return super().reset(**kwargs)
+
+        with make_loader(Counting, nn.Linear(2, 2), batch_size=4, num_workers=2) as loader:
+            take(loader, 1)
+            while resets.value < 4 + 4 + 4:  # each of the four agents has been made, has played, and has begun again
+                time.sleep(0.01)  # the time limit ends this
+            take(loader, 1)
+            while resets.value < 4 + 4 + 4 + 4:
+                time.sleep(0.01)
+
     def test_hold_discounted_returns(self):
         env_fn = partial(toy.ScriptedEnv, lengths=(3, 1))
         with make_loader(env_fn, nn.Linear(2, 2), batch_size=1, gamma=0.5) as loader:
