@@ -14,7 +14,7 @@ from throughput import CHECKPOINT, PUBLISHED, SEED, as_gymnasium_makes_it, polic
 
 from hw4 import answers
 from hw4.env import make_env
-from hw4.experiments import learner_threads, load_policy
+from hw4.experiments import learner_threads, load_policy, torch_threads
 from hw4.loader import episode_seed, one_blas_thread
 from hw4.playing import numpy_scores, play_episodes
 from hw4.rl_ac import AACPolicyGradientLoss, AACPolicyNet
@@ -53,7 +53,7 @@ def update(p_net: PolicyNet, loss_fns: list[torch.nn.Module], steps: int) -> flo
     """Seconds that an update from a batch of some steps takes."""
     batch = TrainBatch(torch.randn(steps, 8), torch.randint(4, (steps,)), torch.randn(steps) * 100, torch.randn(8))
     trainer = PolicyTrainer(p_net, torch.optim.Adam(p_net.parameters(), fused=True), loss_fns, [])
-    with learner_threads(p_net):
+    with torch_threads(learner_threads(p_net)):
         return seconds(lambda: [trainer.train_batch(batch) for _ in range(10)]) / 10
 
 

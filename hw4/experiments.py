@@ -172,7 +172,8 @@ def train_rl(
         check_writable(checkpoints_file)
     print(f"hyperparams: {hp}, seed: {seed}")
 
-    with torch.random.fork_rng(devices=[]):  # the caller's random stream is its own
+    # The caller's random stream is its own; and an orthogonal matrix is rounded otherwise by two threads than by one.
+    with torch.random.fork_rng(devices=[]), torch_threads(1):
         torch.manual_seed(seed)
         p_net = net_type.build_for_env(make_env(), **hp)
     acting_net = p_net.share_memory()
@@ -194,7 +195,7 @@ def train_rl(
         loader.next_episode = trainer.resume(checkpoints_file)
     interrupted = False
     try:
-        with loader, learner_threads(p_net):
+        with loader, torch_threads(learner_threads(p_net)):
             trainer.train(**train_kw)
     except KeyboardInterrupt:
         print("=== Training was interrupted; what was learned so far is kept.")
@@ -206,20 +207,25 @@ def train_rl(
     return training_data
 
 
-@contextlib.contextmanager
-def learner_threads(p_net: nn.Module) -> Iterator[None]:
-    """Have PyTorch use as many threads as a network of this size can use: all there are for large ones, or one.
+def learner_threads(p_net: nn.Module) -> int:
+    """How many threads PyTorch learns with, for a network of this size: all there are for large ones, or one.
 
     Below, the threads would spend longer waiting for each other than computing; and between updates they would take
-    processors from those who play.
+    processors from those who play. And the rounding of sums depends on their number.
     """
-    threads = torch.get_num_threads()
     is_large = sum(p.numel() for p in p_net.parameters()) >= MANY_PARAMETERS
-    torch.set_num_threads(available_cpus() if is_large else 1)
+    return available_cpus() if is_large else 1
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have PyTorch use so many threads, inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def _make_agent(agent_type: type[PolicyAgent], p_net: nn.Module) -> PolicyAgent:

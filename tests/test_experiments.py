@@ -18,6 +18,7 @@ from hw4.experiments import (
     make_schedule,
     parse_settings,
     run_or_load,
+    torch_threads,
     train_aac,
     train_config,
     train_long,
@@ -135,6 +136,15 @@ class TestReproducible:
             torch.manual_seed(disturbance)
             np.random.seed(disturbance)  # noqa: NPY002 - the global generator is meant
             runs.append(short_training())
+        assert same_training(*runs)
+
+    @pytest.mark.parametrize("hyperparams", [answers.part1_pg_hyperparams, answers.part1_aac_hyperparams])
+    def test_whatever_the_number_of_threads(self, hyperparams):
+        """The shipped networks begin with orthogonal matrices, which two threads round otherwise than one."""
+        name, runs = "aac" if "delta" in hyperparams() else "cpg", []
+        for count in (1, 2):
+            with torch_threads(count):
+                runs.append(short_training(name, hp=hyperparams()))
         assert same_training(*runs)
 
     def test_another_seed_another_training(self):
