@@ -14,8 +14,8 @@ from throughput import CHECKPOINT, PUBLISHED, SEED, as_gymnasium_makes_it, polic
 
 from hw4 import answers
 from hw4.env import make_env
-from hw4.experiments import learner_threads, load_policy, torch_threads
-from hw4.loader import episode_seed, one_blas_thread
+from hw4.experiments import learner_threads, load_policy
+from hw4.loader import episode_seed, one_blas_thread, torch_threads
 from hw4.playing import numpy_scores, play_episodes
 from hw4.rl_ac import AACPolicyGradientLoss, AACPolicyNet
 from hw4.rl_data import TrainBatch

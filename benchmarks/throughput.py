@@ -206,7 +206,7 @@ def measure(quick: bool) -> dict[str, Any]:
         "env_only quick_2": lambda: env_only(2, by_chance, make_env),
         **{f"sampling {n}": lambda n=n: sampling(policy, n, 1 * scale) for n in WORKERS},
         **{f"training shipped {n}": lambda n=n: training("shipped", n, 1200 if quick else 2400) for n in (0, 2)},
-        **{f"training published {n}": lambda n=n: training("published", n, 160 if quick else 640) for n in (0, 2)},
+        **{f"training published {n}": lambda n=n: training("published", n, 640) for n in (0, 2)},
     }
     taken: dict[str, list] = {name: [] for name in tasks}
     repetitions = 1 if quick else 3

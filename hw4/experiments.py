@@ -11,9 +11,8 @@
 The notebook and the command line both train through here: `train_pg`, `train_aac` or, by name, `train_config`.
 """
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +33,7 @@ from hw4.files import (
     save_checkpoint,
 )
 from hw4.hyperparams import check_hyperparams, with_settings
-from hw4.loader import OnPolicyLoader, available_cpus, default_num_workers
+from hw4.loader import OnPolicyLoader, available_cpus, default_num_workers, torch_threads
 from hw4.rl_ac import AACPolicyAgent, AACPolicyGradientLoss, AACPolicyNet
 from hw4.rl_data import check_count
 from hw4.rl_pg import (
@@ -215,17 +214,6 @@ def learner_threads(p_net: nn.Module) -> int:
     """
     is_large = sum(p.numel() for p in p_net.parameters()) >= MANY_PARAMETERS
     return available_cpus() if is_large else 1
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Have PyTorch use so many threads, inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _make_agent(agent_type: type[PolicyAgent], p_net: nn.Module) -> PolicyAgent:

@@ -114,16 +114,11 @@ class OnPolicyLoader:
             yield TrainBatch.from_episodes(episodes, self.gamma)
 
     def _play(self, numbers: range) -> list[Episode]:
-        threads = torch.get_num_threads()
-        try:
-            with one_blas_thread():
-                torch.set_num_threads(1)
-                if not self._players:
-                    self._players = [self.agent_fn() for _ in range(self._lockstep)]
-                played = dict(play_episodes(self._players, (episode_seed(self.seed, number) for number in numbers)))
-                return [played[index] for index in range(len(numbers))]
-        finally:
-            torch.set_num_threads(threads)
+        with one_blas_thread(), torch_threads(1):
+            if not self._players:
+                self._players = [self.agent_fn() for _ in range(self._lockstep)]
+            played = dict(play_episodes(self._players, (episode_seed(self.seed, number) for number in numbers)))
+            return [played[index] for index in range(len(numbers))]
 
     def _collect(self, numbers: range) -> list[Episode]:
         if self._workers is None:
@@ -290,3 +285,14 @@ def one_blas_thread() -> contextlib.AbstractContextManager:
     Its products here are small, other threads belong to other players, and one thread rounds the same everywhere.
     """
     return _thread_pools().limit(limits=1, user_api="blas")
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have PyTorch use so many threads, inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -18,13 +18,12 @@ from hw4.experiments import (
     make_schedule,
     parse_settings,
     run_or_load,
-    torch_threads,
     train_aac,
     train_config,
     train_long,
     train_pg,
 )
-from hw4.loader import OnPolicyLoader
+from hw4.loader import OnPolicyLoader, torch_threads
 from hw4.rl_ac import AACPolicyNet
 from hw4.rl_pg import ActionEntropyLoss, PolicyNet
 from tests import toy
