@@ -197,7 +197,7 @@ def measure(quick: bool) -> dict[str, Any]:
     """Everything, in turns; lists of what each repetition gave, by name."""
     policy = load_policy(CHECKPOINT)
     scale = 2 if quick else 3
-    torch.optim.Adam([torch.zeros(1)])  # a process's first optimizer imports a second's worth of PyTorch's modules
+    torch.optim.Adam([torch.zeros(1)])  # a process's first optimizer has PyTorch import much more, once
     by_chance, by_policy = random_actions(100 * scale), policy_actions(policy, 40 * scale)
     tasks: dict[str, Callable[[], Any]] = {
         "env_only 1": lambda: env_only(1, by_chance),
