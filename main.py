@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cs236781.commandline import (
+from cs236781.cli import (
     PROJECT,
     Paragraphs,
     Parser,
@@ -98,7 +98,7 @@ def check_submission(args: argparse.Namespace) -> None:
     sets out to cheat can report what he likes. So run this in a container or as a user who owns nothing, and read
     the code before you trust a mark.
     """
-    from cs236781 import checking
+    from cs236781.grading import checking
 
     limits = checking.Limits(args.time_limit, args.memory)
     rows = checking.check_submissions(args.archives, csv_file=args.csv, jobs=args.jobs, limits=limits)
@@ -173,8 +173,8 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """Play a checkpoint's policy for many episodes, and say how good it is."""
     with contextlib.redirect_stdout(sys.stderr):  # what libraries print is not the result
-        from hw4 import evaluation
         from hw4.experiments import load_policy
+        from hw4.study import evaluation
 
         policy = load_policy(args.checkpoint)
         result = evaluation.evaluate(*policy, episodes=args.episodes, seed=args.seed, greedy=args.greedy)
@@ -195,8 +195,8 @@ def record(args: argparse.Namespace) -> None:
         raise ValueError(f"a recording is an .mp4 or a .gif file, and {out} is neither: change its ending")
     check_file_writable(out)
 
-    from hw4 import evaluation
     from hw4.experiments import load_policy
+    from hw4.study import evaluation
 
     n_steps, reward = evaluation.record(*load_policy(args.checkpoint), out, seed=args.seed, greedy=args.greedy)
     print(f"{out}: {n_steps} steps, reward {reward:.2f}")
@@ -207,7 +207,7 @@ def plot(args: argparse.Namespace) -> None:
     check_file_writable(args.out)
 
     from hw4.files import load_training_data
-    from hw4.plots import plot_experiment_results, save
+    from hw4.study.plots import plot_experiment_results, save
 
     results = {name: data for file in args.results for name, data in load_training_data(file).items()}
     figure = plot_experiment_results(results)
@@ -223,7 +223,7 @@ def sweep(args: argparse.Namespace) -> None:
     """
     check_file_writable(args.out)
 
-    from hw4 import sweep
+    from hw4.study import sweep
 
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     runs = sweep.runs_of(args.configs, seeds, args.settings, args.episodes, args.evaluate)
@@ -236,7 +236,8 @@ def analyse(args: argparse.Namespace) -> None:
     """Train aac with one seed, and measure the gradient's noise, the critic, and where the time goes, into one file."""
     check_file_writable(args.out)
 
-    from hw4 import analysis, answers
+    from hw4 import answers
+    from hw4.study import analysis
 
     result = analysis.analyse(answers.part1_aac_hyperparams(), args.seed)
     write_whole(args.out, json.dumps(result).encode())
@@ -247,8 +248,8 @@ def figures(args: argparse.Namespace) -> None:
     """Draw the figures of a sweep (with evaluations) and of an analysis, as PNG files in a folder."""
     check_folder_writable(args.out_dir)
 
-    from hw4 import plots
-    from hw4.sweep import load_runs
+    from hw4.study import plots
+    from hw4.study.sweep import load_runs
 
     drawn = {
         "seeds": plots.plot_seeds(load_runs(args.seeds)),

@@ -15,11 +15,11 @@ from throughput import CHECKPOINT, PUBLISHED, SEED, as_gymnasium_makes_it, polic
 from hw4 import answers
 from hw4.env import make_env
 from hw4.experiments import learner_threads, load_policy
-from hw4.loader import episode_seed, one_blas_thread, torch_threads
-from hw4.playing import numpy_scores, play_episodes
 from hw4.rl_ac import AACPolicyGradientLoss, AACPolicyNet
 from hw4.rl_data import TrainBatch
 from hw4.rl_pg import ActionEntropyLoss, BaselinePolicyGradientLoss, PolicyAgent, PolicyNet
+from hw4.rollout.collect import numpy_scores, play_episodes
+from hw4.rollout.loader import episode_seed, one_blas_thread, torch_threads
 from hw4.training import PolicyTrainer
 
 EPISODES = 48

@@ -30,8 +30,8 @@ from tqdm import tqdm
 from hw4 import answers
 from hw4.env import ENV_NAME, make_env
 from hw4.experiments import CHECKPOINT_FILE_FINAL, load_policy, train_aac, train_pg
-from hw4.loader import OnPolicyLoader, episode_seed, one_blas_thread
 from hw4.rl_pg import PolicyAgent
+from hw4.rollout.loader import OnPolicyLoader, episode_seed, one_blas_thread
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT = ROOT / "checkpoints" / CHECKPOINT_FILE_FINAL

@@ -43,8 +43,8 @@ PACKED = (
 LEFT_OUT = (
     "cs236781/distribution.py",
     "hw4/exercise.py",
-    "tests/test_browser.py",
-    "tests/test_distribution.py",
+    "tests/cs236781/test_browser.py",
+    "tests/cs236781/test_distribution.py",
     "tests/test_notebook.py",
 )
 LEFT_OUT_COMMANDS = ("prepare-dist",)

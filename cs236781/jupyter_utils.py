@@ -31,7 +31,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from cs236781.files import check_folder_writable, write_whole
-from cs236781.pages import PageExporter, data_url, self_contained
+from cs236781.html_export import PageExporter, data_url, self_contained
 
 
 class NotebookError(RuntimeError):

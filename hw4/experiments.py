@@ -33,7 +33,6 @@ from hw4.files import (
     save_checkpoint,
 )
 from hw4.hyperparams import check_hyperparams, with_settings
-from hw4.loader import OnPolicyLoader, available_cpus, default_num_workers, torch_threads
 from hw4.rl_ac import AACPolicyAgent, AACPolicyGradientLoss, AACPolicyNet
 from hw4.rl_data import check_count
 from hw4.rl_pg import (
@@ -43,6 +42,7 @@ from hw4.rl_pg import (
     PolicyNet,
     VanillaPolicyGradientLoss,
 )
+from hw4.rollout.loader import OnPolicyLoader, available_cpus, default_num_workers, torch_threads
 from hw4.training import PolicyTrainer
 
 SEED = 42

@@ -244,7 +244,7 @@ class TrainBatchDataset(IterableDataset):
 
     Works bare and inside `DataLoader(dataset, batch_size=None, num_workers=2)`, where each worker calls `agent_fn` for
     an agent of its own. Such workers run ahead of the learner, so it learns from policies several updates old: train
-    with `hw4.loader.OnPolicyLoader` instead.
+    with `hw4.rollout.loader.OnPolicyLoader` instead.
 
     :param agent_fn: makes the agent, where and when playing begins.
     :param episode_batch_size: E, episodes in a batch.

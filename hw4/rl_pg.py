@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from hw4.env import VideoRecorder, check_env, make_env
 from hw4.exercise import exercise
-from hw4.playing import NumpyScores, computes_the_same, numpy_scores, play_episodes
 from hw4.rl_data import Episode, Experience, TrainBatch
+from hw4.rollout.collect import NumpyScores, computes_the_same, numpy_scores, play_episodes
 from hw4.training import PolicyTrainer
 
 __all__ = [

@@ -27,7 +27,6 @@ import torch
 from tqdm import tqdm
 
 from hw4.env import REWARD_THRESHOLD
-from hw4.evaluation import evaluate
 from hw4.experiments import (
     CONFIG_NAMES,
     LONG_MAX_EPISODES,
@@ -38,10 +37,11 @@ from hw4.experiments import (
     train_config,
 )
 from hw4.files import PathLike, check_writable, replacing, save_checkpoint
-from hw4.loader import available_cpus
 from hw4.rl_data import check_count
-from hw4.slurm import call_each
-from hw4.statistics import estimate
+from hw4.rollout.loader import available_cpus
+from hw4.study.evaluation import evaluate
+from hw4.study.slurm import call_each
+from hw4.study.statistics import estimate
 
 RUNNING_MEAN_LEN = 100
 CURVE_EVERY = 50  # episodes

@@ -28,8 +28,8 @@ import torch.multiprocessing as mp
 from threadpoolctl import ThreadpoolController
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from hw4.playing import Game, Player, play_episodes, play_games
 from hw4.rl_data import Episode, TrainBatch, check_count, check_gamma
+from hw4.rollout.collect import Game, Player, play_episodes, play_games
 
 ORPHAN_CHECK_SECONDS = 1.0
 CLOSE_GRACE_SECONDS = 0.5

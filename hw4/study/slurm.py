@@ -19,7 +19,7 @@ from typing import Any
 from submitit import Job, SlurmExecutor
 from submitit.core.utils import FailedJobError
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 HOURS = 3  # that a task may take: the longest run needs minutes, and a short limit lets Slurm start it sooner
 LOOK_SECONDS = 1.0  # between looks for answers
 QUEUE_SECONDS = 5.0  # between looks at the queue, which the cluster's users share

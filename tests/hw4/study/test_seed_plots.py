@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from hw4 import plots
+from hw4.study import plots
 
 
 def record(configuration, seed, reward, episodes_to_200=None):

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from cs236781.files import check_folder_writable, write_whole
 from cs236781.jupyter_utils import NotebookError, clear_notebook, export_html, run_notebook, show_video_in_notebook
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 MP4 = b"\0\0\0\x20ftypisom" + bytes(64)
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hw4.env import make_env
-from hw4.evaluation import AT_REST
 from hw4.experiments import MAX_EPISODES, train_aac
-from hw4.loader import LOCKSTEP, episode_seed, one_blas_thread
-from hw4.playing import play_episodes
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.rl_data import Episode, TrainBatch, check_count
 from hw4.rl_pg import action_log_probs, policy_loss
+from hw4.rollout.collect import play_episodes
+from hw4.rollout.loader import LOCKSTEP, episode_seed, one_blas_thread
+from hw4.study.evaluation import AT_REST
 
 STAGES: Mapping[str, int] = {"early": 500, "plateau": 1500, "landing": 6000}  # episodes trained by then
 BATCHES = 200  # at each stage

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from hw4.playing import numpy_scores, play_episodes
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.rl_pg import (
     PolicyAgent,
     PolicyNet,
 )
+from hw4.rollout.collect import numpy_scores, play_episodes
 from tests import toy
 
 

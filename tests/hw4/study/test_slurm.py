@@ -15,10 +15,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from hw4 import slurm
-from hw4.slurm import call_each
+from hw4.study import slurm
+from hw4.study.slurm import call_each
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 CLUSTER = ROOT / "tests" / "slurm.sh"
 SRUN = ["srun", "-c2"]
 XVFB_RUN = ["xvfb-run", "-a", "-s", "-screen 0 1440x900x24"]

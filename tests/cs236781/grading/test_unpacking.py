@@ -4,8 +4,8 @@ import zipfile
 
 import pytest
 
-from cs236781 import unpacking
-from cs236781.unpacking import ArchiveError, unpack
+from cs236781.grading import unpacking
+from cs236781.grading.unpacking import ArchiveError, unpack
 
 
 def make(path, *members, compression=zipfile.ZIP_DEFLATED):

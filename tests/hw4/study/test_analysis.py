@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from hw4.analysis import (
+from hw4.experiments import train_aac
+from hw4.rl_ac import AACPolicyNet
+from hw4.rl_data import Episode, TrainBatch
+from hw4.study.analysis import (
     analyse,
     calibration,
     estimator_weights,
@@ -13,9 +16,6 @@ from hw4.analysis import (
     time_use,
     train_with_snapshots,
 )
-from hw4.experiments import train_aac
-from hw4.rl_ac import AACPolicyNet
-from hw4.rl_data import Episode, TrainBatch
 
 HP = {
     "batch_size": 2,

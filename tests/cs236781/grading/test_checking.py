@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from cs236781 import checking, sandbox
-from cs236781.checking import Limits, check_submissions, table
+from cs236781.grading import checking, sandbox
+from cs236781.grading.checking import Limits, check_submissions, table
 from cs236781.submission import prepare_submission
 from tests.exercises import TO_DO
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 SOLVED = """
 def add(a, b):

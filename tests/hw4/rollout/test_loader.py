@@ -16,10 +16,10 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from hw4.loader import OnPolicyLoader, _Workers
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.rl_data import TrainBatch
 from hw4.rl_pg import PolicyAgent, PolicyNet, VanillaPolicyGradientLoss
+from hw4.rollout.loader import OnPolicyLoader, _Workers
 from tests import toy
 
 needs_fork = pytest.mark.skipif("fork" not in mp.get_all_start_methods(), reason="workers are started by fork")
@@ -336,11 +336,11 @@ def test_ctrl_c_at_the_terminal(tmp_path):
     """There it reaches the workers too. They end without a word, and the learner with KeyboardInterrupt."""
     script = f"""
         import sys
-        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        sys.path.insert(0, {str(Path(__file__).parents[3])!r})
         from functools import partial
         from pathlib import Path
         from torch import nn
-        from hw4.loader import OnPolicyLoader, _Workers
+        from hw4.rollout.loader import OnPolicyLoader, _Workers
         from hw4.rl_pg import PolicyAgent
         from tests import toy
 
@@ -380,11 +380,11 @@ def test_ctrl_c_at_the_terminal(tmp_path):
 def test_workers_end_when_their_learner_is_killed(tmp_path):
     script = f"""
         import sys, time
-        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        sys.path.insert(0, {str(Path(__file__).parents[3])!r})
         from functools import partial
         from pathlib import Path
         from torch import nn
-        from hw4.loader import OnPolicyLoader, _Workers
+        from hw4.rollout.loader import OnPolicyLoader, _Workers
         from hw4.rl_pg import PolicyAgent
         from tests import toy
 

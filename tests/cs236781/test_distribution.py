@@ -17,27 +17,27 @@ import pytest
 from cs236781 import distribution
 from tests import exercises
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
 
 # Quick ones, among them some for most exercises, some of what is given, and one that starts processes.
 TEST_FILES = [
-    "test_answers.py",
-    "test_bad_input.py::TestData",
-    "test_checking.py::test_the_assignment_itself_complete_and_half_done",
-    "test_command_line.py::test_every_command_has_help",
-    "test_command_line.py::test_help_lists_every_command",
-    "test_command_line.py::test_plot_draws_results",
-    "test_experiments.py::TestSchedule",
-    "test_losses.py",
-    "test_published_figures.py",
-    "test_rl_ac.py",
-    "test_rl_data.py::TestEpisode",
-    "test_rl_data.py::TestQvals",
-    "test_rl_data.py::TestTrainBatch",
-    "test_rl_pg.py::TestAgent",
-    "test_rl_pg.py::TestPolicyNet",
-    "test_training.py::TestTrainBatch",
+    "hw4/test_answers.py",
+    "hw4/test_bad_input.py::TestData",
+    "cs236781/grading/test_checking.py::test_the_assignment_itself_complete_and_half_done",
+    "test_main.py::test_every_command_has_help",
+    "test_main.py::test_help_lists_every_command",
+    "test_main.py::test_plot_draws_results",
+    "hw4/test_experiments.py::TestSchedule",
+    "hw4/test_losses.py",
+    "hw4/test_published_figures.py",
+    "hw4/test_rl_ac.py",
+    "hw4/test_rl_data.py::TestEpisode",
+    "hw4/test_rl_data.py::TestQvals",
+    "hw4/test_rl_data.py::TestTrainBatch",
+    "hw4/test_rl_pg.py::TestAgent",
+    "hw4/test_rl_pg.py::TestPolicyNet",
+    "hw4/test_training.py::TestTrainBatch",
 ]
 
 pytestmark = pytest.mark.skipif(
@@ -159,13 +159,14 @@ def test_the_table_of_tests_names_every_exercise(copy):
 
 def test_every_row_of_the_table_has_tests():
     found = set()
-    for file in (ROOT / "tests").glob("test_*.py"):
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        path = file.relative_to(ROOT / "tests").as_posix()
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.ClassDef):
                 methods = [method.name for method in node.body if isinstance(method, ast.FunctionDef)]
-                found |= {f"{file.name}::{node.name}::{name}" for name in methods if name.startswith("test_")}
+                found |= {f"{path}::{node.name}::{name}" for name in methods if name.startswith("test_")}
             elif isinstance(node, ast.FunctionDef):
-                found.add(f"{file.name}::{node.name}")
+                found.add(f"{path}::{node.name}")
     prefixes = {prefix.partition("[")[0] for prefixes in exercises.TESTS_OF.values() for prefix in prefixes}
     assert [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in found)] == []
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cs236781 import sandbox
-from cs236781.sandbox import CancelledError, Limits, Sandbox, scratch_folder
+from cs236781.grading import sandbox
+from cs236781.grading.sandbox import CancelledError, Limits, Sandbox, scratch_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 ENOUGH = Limits(seconds=60, megabytes=500)
 
 
@@ -158,7 +158,7 @@ def test_it_ends_with_its_caller(tmp_path, number):
     mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
     caller = f"""
         import sys
-        from cs236781.sandbox import Limits, Sandbox
+        from cs236781.grading.sandbox import Limits, Sandbox
         program = "import time; open('started', 'w'); time.sleep(600)  # {mark}"
         Sandbox({str(tmp_path)!r}).run([sys.executable, "-c", program], Limits(seconds=60, megabytes=500))
         """

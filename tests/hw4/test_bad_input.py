@@ -13,9 +13,7 @@ from gymnasium import spaces
 from torch import nn
 
 from hw4.env import ENV_NAME, seed_like_gym_0_15
-from hw4.evaluation import evaluate
 from hw4.experiments import dump_training_data, load_checkpoint, load_policy, parse_settings, train_config
-from hw4.loader import OnPolicyLoader
 from hw4.rl_ac import AACPolicyAgent, AACPolicyGradientLoss, AACPolicyNet
 from hw4.rl_data import Episode, Experience, TrainBatch, TrainBatchDataset
 from hw4.rl_pg import (
@@ -26,6 +24,8 @@ from hw4.rl_pg import (
     PolicyTrainer,
     VanillaPolicyGradientLoss,
 )
+from hw4.rollout.loader import OnPolicyLoader
+from hw4.study.evaluation import evaluate
 from tests import toy
 
 pytestmark = [pytest.mark.usefixtures("unchecked"), pytest.mark.usefixtures("time_limit")]

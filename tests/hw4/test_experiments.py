@@ -23,9 +23,9 @@ from hw4.experiments import (
     train_long,
     train_pg,
 )
-from hw4.loader import OnPolicyLoader, torch_threads
 from hw4.rl_ac import AACPolicyNet
 from hw4.rl_pg import ActionEntropyLoss, PolicyNet
+from hw4.rollout.loader import OnPolicyLoader, torch_threads
 from tests import toy
 
 NAMES = ("vpg", "epg", "bpg", "cpg", "aac")

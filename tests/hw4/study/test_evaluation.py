@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from hw4.env import make_env
-from hw4.evaluation import evaluate
-from hw4.loader import episode_seed
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.rl_data import Episode
 from hw4.rl_pg import PolicyAgent, PolicyNet
+from hw4.rollout.loader import episode_seed
+from hw4.study.evaluation import evaluate
 from tests import toy
 
 

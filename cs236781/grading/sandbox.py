@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cs236781 import launch
+from cs236781.grading import rlimit_exec
 
 MAX_FILE_MEGABYTES = 50  # a file it writes, and what it prints
 MAX_PROCESSES = 200
@@ -134,7 +134,7 @@ class Sandbox:
             "NPROC": _tasks_of_this_user() + MAX_PROCESSES,
             "CORE": 0,
         }
-        launcher = [sys.executable, "-I", "-S", launch.__file__]
+        launcher = [sys.executable, "-I", "-S", rlimit_exec.__file__]
         launcher += [f"{name}={value}" for name, value in settings.items()]
         with tempfile.TemporaryFile() as output:  # without a name, for the program could put something else there
             process = subprocess.Popen(

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.figure import Figure
 
-from hw4.plots import plot_experiment_results
+from hw4.study.plots import plot_experiment_results
 
 PANELS = ("loss_p", "baseline", "loss_e", "mean_reward")
 RESULTS = {

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hw4 import sweep as sweep_module
 from hw4.env import make_env
-from hw4.evaluation import evaluate
 from hw4.experiments import parse_settings, train_config
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
-from hw4.sweep import Run, SweepError, compact_curves, load_runs, perform, runs_of, sweep
+from hw4.study import sweep as sweep_module
+from hw4.study.evaluation import evaluate
+from hw4.study.sweep import Run, SweepError, compact_curves, load_runs, perform, runs_of, sweep
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = ("hidden_layers=[4]", "batch_size=2")
 
 

@@ -23,20 +23,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cs236781 import check_report, unpacking
 from cs236781.files import check_file_writable, write_whole
-from cs236781.sandbox import Limits, Outcome, Sandbox, namespaces, scratch_folder
+from cs236781.grading import pytest_report, unpacking
+from cs236781.grading.sandbox import Limits, Outcome, Sandbox, namespaces, scratch_folder
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 
 # The exercises, and where their tests begin: files, or files::classes. Only tests that are quick.
 EXERCISES = {
-    "data": ["tests/test_rl_data.py"],
-    "agent": ["tests/test_rl_pg.py"],
-    "losses": ["tests/test_losses.py"],
-    "training": ["tests/test_training.py"],
-    "actor-critic": ["tests/test_rl_ac.py"],
-    "figures": ["tests/test_published_figures.py"],
+    "data": ["tests/hw4/test_rl_data.py"],
+    "agent": ["tests/hw4/test_rl_pg.py"],
+    "losses": ["tests/hw4/test_losses.py"],
+    "training": ["tests/hw4/test_training.py"],
+    "actor-critic": ["tests/hw4/test_rl_ac.py"],
+    "figures": ["tests/hw4/test_published_figures.py"],
 }
 
 LIMITS = Limits(seconds=60, megabytes=2000)  # the tests take some 20 seconds
@@ -70,7 +70,7 @@ class Row:
 
 @dataclass
 class _Report:
-    """What check_report wrote about a run. Code that is tested can write there too."""
+    """What pytest_report wrote about a run. Code that is tested can write there too."""
 
     collected: list[str] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
@@ -267,7 +267,7 @@ class _Checker:
                 shutil.copyfile(self._project / name, place / name)
         shutil.copytree(code, place / "hw4", ignore=no_caches)
         (sandbox.folder / "plugin").mkdir()
-        shutil.copy(check_report.__file__, sandbox.folder / "plugin" / "check_report.py")
+        shutil.copy(pytest_report.__file__, sandbox.folder / "plugin" / "pytest_report.py")
 
     def _run_tests(
         self, sandbox: Sandbox, names: Iterable[str], *options: str, limits: Limits | None = None
@@ -275,13 +275,13 @@ class _Checker:
         """Run the tests of the exercises named."""
         place = sandbox.folder / "project"
         command = [sys.executable, "-m", "pytest", "-o", "addopts=", "--import-mode=importlib", f"--rootdir={place}"]
-        command += ["-p", check_report.__name__.rpartition(".")[2], "-p", "no:cacheprovider", "--tb=no", "--quiet"]
+        command += ["-p", pytest_report.__name__.rpartition(".")[2], "-p", "no:cacheprovider", "--tb=no", "--quiet"]
         command += ["--show-capture=no", *options]
         command += [prefix for name in names for prefix in self._exercises[name]]
         with tempfile.TemporaryFile() as written:
             number = written.fileno()
             environment = {
-                check_report.VARIABLE: str(number),
+                pytest_report.VARIABLE: str(number),
                 "PYTHONPATH": f"{sandbox.folder / 'plugin'}:{place}",
             }
             outcome = sandbox.run(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from hw4.env import REWARD_THRESHOLD
 from hw4.files import PathLike, replacing
-from hw4.statistics import estimate
+from hw4.study.statistics import estimate
 
 PANELS = {
     "loss_p": "policy loss",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw4.statistics import estimate, interquartile_mean
+from hw4.study.statistics import estimate, interquartile_mean
 
 SEEDS = st.lists(st.floats(-500, 300), min_size=2, max_size=12)
 

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from hw4.env import ENV_NAME, REWARD_THRESHOLD, make_env
 from hw4.files import check_writable
-from hw4.loader import LOCKSTEP, episode_seed, one_blas_thread
-from hw4.playing import play_episodes
 from hw4.rl_data import check_count
 from hw4.rl_pg import PolicyAgent
+from hw4.rollout.collect import play_episodes
+from hw4.rollout.loader import LOCKSTEP, episode_seed, one_blas_thread
 
 AT_REST = 100.0  # the lander's reward for coming to rest, which is its last; it can't get it otherwise
 GIF_WIDTH = 360  # pixels

@@ -1,0 +1,1 @@
+"""The instructor's tools: checking what was handed in."""

@@ -1,0 +1,1 @@
+"""The engine room: plays agents fast, on-policy and repeatably."""
