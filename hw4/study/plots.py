@@ -178,7 +178,7 @@ def save(figure: Figure, filename: PathLike, dpi: int) -> None:
     """Write a figure, whole or not at all, in the format that the file's ending names; PNG if it has none."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format=Path(filename).suffix.lstrip(".") or "png", dpi=dpi)
-    write_whole(filename, drawn.getvalue())
+    write_whole(Path(filename), drawn.getvalue())
 
 
 def group_by_configuration(runs: Sequence[Record]) -> dict[str, list[Record]]:

@@ -124,17 +124,17 @@ def run_one(run: Run) -> dict[str, Any]:
             checkpoints_file=best,
         )
         seconds = time.perf_counter() - began
-        agent_type, p_net = load_policy(best)
-    evaluation: dict[str, dict[str, Any]] = {}
-    if run.evaluation_episodes:
-        for weights, state in (("best", p_net.state_dict()), ("final", data["model_state"])):
-            p_net.load_state_dict(state)
-            evaluation[weights] = {
-                choice: evaluate(
-                    agent_type, p_net, episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy"
-                )
-                for choice in ("stochastic", "greedy")
-            }
+        evaluation: dict[str, dict[str, Any]] = {}
+        if run.evaluation_episodes:
+            agent_type, p_net = load_policy(best)
+            for weights, state in (("best", p_net.state_dict()), ("final", data["model_state"])):
+                p_net.load_state_dict(state)
+                evaluation[weights] = {
+                    choice: evaluate(
+                        agent_type, p_net, episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy"
+                    )
+                    for choice in ("stochastic", "greedy")
+                }
     return {
         "configuration": run.configuration,
         "seed": run.seed,

@@ -85,6 +85,8 @@ class TestRuns:
         ],
     )
     def test_the_committed_records_are_of_the_runs_that_the_readme_names(self, file, configurations, seeds):
+        if not (ROOT / "results" / file).exists():
+            pytest.skip("the results are not handed out")
         runs = runs_of(configurations, seeds, evaluation_episodes=1000)
         assert {run.name for run in runs} == {record["name"] for record in load_runs(ROOT / "results" / file)}
 
