@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from cs236781.files import write_whole
 from hw4.env import REWARD_THRESHOLD, VideoRecorder, make_env
+from hw4.hyperparams import check_count
 from hw4.rl_data import Episode
 from hw4.rl_pg import PolicyAgent
 from hw4.rollout.collect import collect, episode_seed
@@ -37,8 +38,8 @@ def fresh_episodes(
     :param greedy: take the most probable action instead of sampling one.
     :param device: where the network is.
     """
-    if count < 1:
-        raise ValueError(f"episodes must be 1 or more, got {count}")
+    check_count("episodes", count)
+    check_count("seed", seed, 0)
     seeds = [episode_seed(seed, number, "evaluation") for number in range(count)]
     episodes = collect(agent_type, p_net, seeds, device=device, greedy=greedy)
     played = dict(tqdm(episodes, total=count, desc="playing", unit="ep", leave=False))
