@@ -58,20 +58,18 @@ def collect(
     seeds: Iterable[int],
     *,
     make_env: MakeEnv = make_fast_env,
-    device: torch.device | str = "cpu",
     greedy: bool = False,
 ) -> Iterator[tuple[int, Episode]]:
     """Play an episode for each seed, by the network as it is at the start.
 
     :param agent_type: PolicyAgent, AACPolicyAgent, or any other agent.
     :param make_env: makes an environment; called up to ENVS_PER_PROCESS times.
-    :param device: where the network is.
     :param greedy: take the most probable action instead of drawing one.
     :return: (index among the seeds, episode), each as it ends.
     """
     waiting = iter(list(enumerate(seeds)))
     with one_blas_thread(), torch_threads(1):
-        actors = Actors(agent_type, p_net, make_env, ENVS_PER_PROCESS, device=device, greedy=greedy)
+        actors = Actors(agent_type, p_net, make_env, ENVS_PER_PROCESS, greedy=greedy)
         try:
             for number, record in actors.play(lambda: next(waiting, None)):
                 yield number, record.episode()
@@ -116,14 +114,13 @@ class Actors:
         make_env: MakeEnv,
         width: int,
         *,
-        device: torch.device | str = "cpu",
         greedy: bool = False,
     ):
         self.p_net, self.greedy, self.width = p_net, greedy, width
         policy = NumpyPolicy(p_net)
         self._numpy_policy = policy if policy.exists and _is_reproduced(agent_type) else None
         kind = _greedy_type(agent_type) if greedy else agent_type
-        self._make = partial(Actor, kind, p_net, make_env, device)
+        self._make = partial(Actor, kind, p_net, make_env)
         self._free: list[Actor] = []
         self._begun: list[Actor] = []
 
@@ -200,8 +197,9 @@ class Actor:
     number: int
     seed: int
 
-    def __init__(self, agent_type: Callable[..., Any], p_net: nn.Module, make_env: MakeEnv, device: Any):
+    def __init__(self, agent_type: Callable[..., Any], p_net: nn.Module, make_env: MakeEnv):
         self.env = _EpisodeEnv(make_env())
+        device = next((parameter.device for parameter in p_net.parameters()), "cpu")
         self.step = self.env.env.step
         with _seeded_generators(0):  # a constructor may draw numbers, too
             self.agent = agent_type(self.env, p_net, device)
