@@ -29,17 +29,24 @@ def check_folder_writable(folder: str | Path) -> None:
 
 
 def check_file_writable(path: str | Path) -> None:
-    """Raise OSError with one clear message unless a file can be put at path."""
+    """Raise OSError with one clear message unless a file can be put at path. Its folder may be missing yet."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, and a file is needed here: name a file in it")
-    check_folder_writable(path.resolve().parent)
+    folder = path.resolve().parent
+    while not folder.exists():
+        folder = folder.parent
+    check_folder_writable(folder)
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Put data at path in one step. What was there stays until the new file is complete, and keeps its mode."""
+    """Put data at path in one step, in a folder that is made if it is missing.
+
+    What was there stays until the new file is complete, and keeps its mode.
+    """
     path = Path(path).resolve()  # a link keeps pointing where it does
     check_file_writable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _new_file_mode()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -276,18 +276,18 @@ def _merged(paths: list[Path]) -> NotebookNode:
 # --- videos
 
 
-def show_video_in_notebook(video_path: str | Path, width: int = 500, *, autoplay: bool = True) -> HTML:
+def show_video_in_notebook(video_path: str | Path, width: int | str = 500, *, autoplay: bool = True) -> HTML:
     """A player for a notebook, with the video itself inside, so that it plays wherever the notebook is opened.
 
     :param video_path: an mp4 or WebM file.
-    :param width: of the player, in pixels; on a narrower screen it shrinks.
+    :param width: of the player, in pixels, as a number or a string of digits; on a narrower screen it shrinks.
     :param autoplay: start by itself.
     :raises FileNotFoundError: there is no such file.
-    :raises ValueError: it is empty or no mp4 or WebM video, or width is not a positive integer.
+    :raises ValueError: it is empty or no mp4 or WebM video, or width is not a positive whole number.
     """
     path = Path(video_path)
-    if isinstance(width, bool) or not isinstance(width, int) or width <= 0:
-        raise ValueError(f"width is a positive number of pixels, not {width!r}")
+    if isinstance(width, bool) or not re.fullmatch(r"0*[1-9][0-9]*", str(width)):
+        raise ValueError(f"width is a positive whole number of pixels, such as 500, not {width!r}")
     if not path.is_file():
         raise FileNotFoundError(f"there is no video {path}: record one first")
     data = path.read_bytes()

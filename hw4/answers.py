@@ -2,21 +2,7 @@
 
 from typing import Any
 
-from hw4.exercise import exercise
 
-
-@exercise(
-    "These are good enough to see training work. Change them until the experiments pass their bars; what you add is "
-    "passed to PolicyNet too, and hw4/hyperparams.py says what else training understands.",
-    start={
-        "batch_size": 32,
-        "gamma": 0.99,
-        "beta": 0.5,
-        "learn_rate": 1e-3,
-        "eps": 1e-8,
-        "hidden_layers": [128, 128],
-    },
-)
 def part1_pg_hyperparams() -> dict[str, Any]:
     """What the four policy-gradient runs are trained with."""
     return {
@@ -36,7 +22,6 @@ def part1_pg_hyperparams() -> dict[str, Any]:
     }
 
 
-@exercise("Return a dict as above, with delta, the weight of the critic's term, in addition.")
 def part1_aac_hyperparams() -> dict[str, Any]:
     """What the actor-critic runs are trained with: the same, but sooner, as the critic leaves less noise."""
     return {
@@ -51,7 +36,6 @@ def part1_aac_hyperparams() -> dict[str, Any]:
     }
 
 
-@exercise("Return what the long run is trained with: the same dict, or one that suits 15,000 episodes better.")
 def part1_aac_long_hyperparams() -> dict[str, Any]:
     """What the long actor-critic run is trained with: first the short run's 6000 episodes, and then to fly better."""
     return {

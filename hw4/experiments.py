@@ -12,8 +12,8 @@ The notebook and the command line both train through here: `train_pg`, `train_aa
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,28 +22,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from cs236781.files import check_file_writable
 from hw4 import answers
-from hw4.env import ENV_NAME, check_env, make_env
-from hw4.files import (
-    PathLike,
-    check_writable,
-    dump_training_data,
-    load_checkpoint,
-    load_training_data,
-    save_checkpoint,
-)
-from hw4.hyperparams import check_hyperparams, with_settings
+from hw4.env import ENV_NAME, check_env
+from hw4.env import make_env as make_any_env
+from hw4.files import PathLike, dump_training_data, load_checkpoint, load_training_data, save_checkpoint
+from hw4.hyperparams import check_count, check_hyperparams, with_overrides
+from hw4.optim import choose_device, make_optimizer, make_schedule
 from hw4.rl_ac import AACPolicyAgent, AACPolicyGradientLoss, AACPolicyNet
-from hw4.rl_data import check_count
 from hw4.rl_pg import (
     ActionEntropyLoss,
     BaselinePolicyGradientLoss,
     PolicyAgent,
     PolicyNet,
+    PolicyTrainer,
     VanillaPolicyGradientLoss,
 )
+from hw4.rollout.lander import make_fast_env
 from hw4.rollout.loader import OnPolicyLoader, available_cpus, default_num_workers, torch_threads
-from hw4.training import PolicyTrainer
 
 SEED = 42
 MAX_EPISODES = 6000
@@ -54,6 +50,7 @@ RESULTS_FILE_AAC = "part1_exp_aac.dat"
 CHECKPOINT_FILE = f"{ENV_NAME}-ac.dat"
 CHECKPOINT_FILE_FINAL = f"{ENV_NAME}-ac_final.dat"
 MANY_PARAMETERS = 50_000
+N_ACTIONS = 4  # the lander's
 
 
 class ExpConfig(NamedTuple):
@@ -86,46 +83,35 @@ def train_pg(
     :param train_kwargs: as `train_rl` takes them.
     """
     hp = answers.part1_pg_hyperparams() if hp is None else hp
-    check_hyperparams(hp)
     loss_fns: list[nn.Module] = [BaselinePolicyGradientLoss() if baseline else VanillaPolicyGradientLoss()]
     if entropy:
-        loss_fns.append(_entropy_loss(hp))
+        loss_fns.append(ActionEntropyLoss(N_ACTIONS, hp["beta"]))
     return train_rl(PolicyAgent, PolicyNet, loss_fns, hp, **train_kwargs)
 
 
 def train_aac(*, hp: dict[str, Any] | None = None, **train_kwargs: Any) -> dict[str, Any]:
     """Train an AACPolicyNet by advantage actor-critic with the entropy loss; otherwise as `train_pg`."""
     hp = answers.part1_aac_hyperparams() if hp is None else hp
-    check_hyperparams(hp, required=["delta"])
-    return train_rl(
-        AACPolicyAgent, AACPolicyNet, [AACPolicyGradientLoss(hp["delta"]), _entropy_loss(hp)], hp, **train_kwargs
-    )
-
-
-def _entropy_loss(hp: dict[str, Any]) -> ActionEntropyLoss:
-    _, n_actions = check_env(make_env())
-    return ActionEntropyLoss(n_actions, hp["beta"])
+    if "delta" not in hp:
+        raise ValueError(f"the hyperparameter delta is missing (got {', '.join(hp) or 'none'})")
+    loss_fns = [AACPolicyGradientLoss(hp["delta"]), ActionEntropyLoss(N_ACTIONS, hp["beta"])]
+    return train_rl(AACPolicyAgent, AACPolicyNet, loss_fns, hp, **train_kwargs)
 
 
 def train_config(name: str, **kwargs: Any) -> dict[str, Any]:
     """Train a configuration by its name, one of CONFIG_NAMES."""
     if name == "aac":
         return train_aac(**kwargs)
-    _, baseline, entropy = _config(name)
-    return train_pg(baseline, entropy, **kwargs)
-
-
-def _config(name: str) -> ExpConfig:
     for config in exp_configs():
         if config.name == name:
-            return config
+            return train_pg(config.baseline, config.entropy, **kwargs)
     raise ValueError(f"there is no configuration {name!r}; there are: {', '.join(CONFIG_NAMES)}")
 
 
-def parse_settings(name: str, settings: Sequence[str]) -> dict[str, Any]:
-    """A configuration's hyperparameters with some changed by texts such as "learn_rate=0.01"."""
+def hyperparams_of(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A configuration's hyperparameters, with some changed by texts such as "learn_rate=0.01"."""
     hyperparams = {"aac": answers.part1_aac_hyperparams, LONG_NAME: answers.part1_aac_long_hyperparams}
-    return with_settings(hyperparams.get(name, answers.part1_pg_hyperparams)(), settings)
+    return with_overrides(hyperparams.get(name, answers.part1_pg_hyperparams)(), overrides)
 
 
 def train_rl(
@@ -137,65 +123,75 @@ def train_rl(
     seed: int | None = None,
     checkpoints_file: PathLike | None = None,
     num_workers: int | None = None,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     resume: bool = False,
     on_interrupt: Callable[[dict[str, Any]], None] | None = None,
+    max_episodes: int = MAX_EPISODES,
+    make_env: Callable[[], gym.Env] = make_fast_env,
     **train_kw: Any,
 ) -> dict[str, Any]:
     """Make everything a run needs, train, and return the training data with the final parameters.
 
     :param hp: hyperparameters, as `answers` holds them.
-    :param seed: what the run depends on, all of it; None for one drawn at random, which is printed, or when it resumes,
-        for the one that it had.
+    :param seed: all that the run's randomness depends on; None for one drawn at random, which is printed, or when it
+        resumes, for the one that it had.
     :param checkpoints_file: where the trainer saves a checkpoint at every new best mean reward.
     :param num_workers: processes that play; 0 for this one; None for what suits the machine. Makes no difference to
         the results.
-    :param device: where the network learns: "cpu", "cuda", or "auto" for CUDA if there is any. Agents act on the CPU.
+    :param device: where the network learns; a torch.device, or "cpu", "cuda", "auto". Agents act on the CPU.
     :param resume: go on from `checkpoints_file`; what follows is what would have followed.
-    :param on_interrupt: after Ctrl-C called with what would be returned.
-    :param train_kw: target_reward, running_mean_len, max_episodes, post_batch_fn, as PolicyTrainer.train takes them.
+    :param on_interrupt: called after Ctrl-C with what would be returned.
+    :param make_env: makes the environments to play in.
+    :param train_kw: target_reward, running_mean_len, post_batch_fn, as PolicyTrainer.train takes them.
     :return: the trainer's lists, and "model_state", the parameters as a state dict of CPU tensors. Ctrl-C ends the
         training early and returns what there is.
     """
     check_hyperparams(hp)
-    learner_device = choose_device(device)
+    check_run(seed=seed, num_workers=num_workers, max_episodes=max_episodes, **train_kw)
+    learner_device = choose_device(device) if isinstance(device, str) else device
+    if checkpoints_file is not None:
+        check_file_writable(Path(checkpoints_file))
     if resume:
         if checkpoints_file is None:
             raise ValueError("to resume, name the checkpoint file to go on from")
         seed = load_checkpoint(checkpoints_file).get("seed") if seed is None else seed
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-    check_count("seed", seed, minimum=0)
-    if num_workers is None:
-        num_workers = min(default_num_workers(), hp["batch_size"])
-    if checkpoints_file is not None:
-        check_writable(checkpoints_file)
+    num_workers = min(default_num_workers(), hp["batch_size"]) if num_workers is None else num_workers
     print(f"hyperparams: {hp}, seed: {seed}")
 
+    env = make_env()
     # The caller's random stream is its own; and an orthogonal matrix is rounded otherwise by two threads than by one.
     with torch.random.fork_rng(devices=[]), torch_threads(1):
         torch.manual_seed(seed)
-        p_net = net_type.build_for_env(make_env(), **hp)
-    acting_net = p_net.share_memory()
+        acting_net = net_type.build_for_env(env, **hp).share_memory()
     p_net = acting_net if learner_device.type == "cpu" else copy.deepcopy(acting_net).to(learner_device)
-    optimizer = make_optimizer(p_net, hp)
+    optimizer = make_optimizer(p_net, hp, check_env(env)[0])
+
+    def before_batch(episodes: int) -> None:
+        set_schedules(episodes / max_episodes)
+        if p_net is not acting_net:
+            sync_policy(p_net, acting_net)
+
     loader = OnPolicyLoader(
-        partial(_make_agent, agent_type, acting_net),
+        agent_type,
+        acting_net,
         hp["batch_size"],
         hp["gamma"],
         seed=seed,
         num_workers=num_workers,
-        publish=None if p_net is acting_net else partial(_copy_parameters, p_net, acting_net),
+        make_env=make_env,
+        before_batch=before_batch,
     )
-    info = {"net_type": net_type.__name__, "hp": hp, "env_name": ENV_NAME, "seed": seed}
-    trainer = PolicyTrainer(
-        p_net, optimizer, loss_fns, loader, checkpoints_file, make_schedule(optimizer, loss_fns, loader, hp), info
-    )
+    set_schedules = make_schedule(optimizer, loss_fns, loader, hp)
+    trainer = PolicyTrainer(p_net, optimizer, loss_fns, loader, checkpoints_file)
+    env_name = env.spec.id if env.spec else None
+    trainer.checkpoint_info = {"net_type": net_type.__name__, "hp": hp, "env_name": env_name, "seed": seed}
     if resume and checkpoints_file is not None:
         loader.next_episode = trainer.resume(checkpoints_file)
     interrupted = False
     try:
         with loader, torch_threads(learner_threads(p_net)):
-            trainer.train(**train_kw)
+            trainer.train(max_episodes=max_episodes, **train_kw)
     except KeyboardInterrupt:
         print("=== Training was interrupted; what was learned so far is kept.")
         interrupted = True
@@ -206,83 +202,41 @@ def train_rl(
     return training_data
 
 
+def check_run(
+    *,
+    seed: int | None = None,
+    num_workers: int | None = None,
+    max_episodes: int = 1,
+    running_mean_len: int = 1,
+    target_reward: float = math.inf,
+    post_batch_fn: Any = None,
+) -> None:
+    """Refuse what no run can have with a ValueError."""
+    numbers = {"seed": (seed, 0), "num_workers": (num_workers, 0)}
+    numbers |= {"max_episodes": (max_episodes, 1), "running_mean_len": (running_mean_len, 1)}
+    for name, (value, smallest) in numbers.items():
+        if value is not None:
+            check_count(name, value, smallest)
+    if not isinstance(target_reward, (int, float)) or math.isnan(target_reward):
+        raise ValueError(f"target_reward must be a number, got {target_reward!r}")
+
+
 def learner_threads(p_net: nn.Module) -> int:
     """How many threads PyTorch learns with, for a network of this size: all there are for large ones, or one.
 
-    Below, the threads would spend longer waiting for each other than computing; and between updates they would take
-    processors from those who play. And the rounding of sums depends on their number.
+    Below, the threads would wait for each other longer than they compute; and between updates they would take
+    processors from those who play. The rounding of sums depends on their number, too.
     """
     is_large = sum(p.numel() for p in p_net.parameters()) >= MANY_PARAMETERS
     return available_cpus() if is_large else 1
 
 
-def _make_agent(agent_type: type[PolicyAgent], p_net: nn.Module) -> PolicyAgent:
-    return agent_type(make_env(), p_net)
-
-
 @torch.no_grad()
-def _copy_parameters(source: nn.Module, target: nn.Module) -> None:
-    for from_, to in zip(source.parameters(), target.parameters(), strict=True):
-        to.copy_(from_)
-
-
-def make_optimizer(p_net: nn.Module, hp: dict[str, Any]) -> torch.optim.Optimizer:
-    """Adam. Where there is a `weight_decay`, the weights shrink by that times the learning rate at each update.
-
-    That is decoupled weight decay (Loshchilov & Hutter, 2019). A critic, `values`, is left out: its values are in
-    the hundreds, while an actor's scores are to stay so small that no action's probability is gone for good.
-    """
-    parameters = dict(p_net.named_parameters())
-    critic = [parameter for name, parameter in parameters.items() if name.startswith("values.")]
-    actor = [parameter for name, parameter in parameters.items() if not name.startswith("values.")]
-    groups = [{"params": actor, "weight_decay": hp.get("weight_decay", 0.0)}, {"params": critic}]
-    return torch.optim.Adam(
-        groups if critic else groups[:1],
-        lr=hp["learn_rate"],
-        eps=hp["eps"],
-        fused=True,
-        decoupled_weight_decay=True,
-    )
-
-
-def make_schedule(
-    optimizer: torch.optim.Optimizer, loss_fns: Sequence[nn.Module], loader: OnPolicyLoader, hp: dict[str, Any]
-) -> Callable[[float], None]:
-    """What changes over a run, by the share of it that is done: the learning rate, weight decay, beta and gamma.
-
-    Each goes linearly from point to point of its `..._schedule`, a list of (share of the run, value), where there is
-    one. Two points at one share make a step. At the share `adam_restart`, Adam forgets the gradients that it has seen:
-    its second moment remembers a thousand updates, which is longer than a run, so that the large gradients of the first
-    crashes would keep all steps small.
-    """
-
-    def at(name: str, progress: float) -> float:
-        shares, values = zip(*hp.get(f"{name}_schedule") or [(0, hp.get(name, 0.0))], strict=True)
-        return float(np.interp(progress, shares, values))
-
-    def set_all(progress: float) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = at("learn_rate", progress)
-        first_group = optimizer.param_groups[0]  # the actor's; a checkpoint keeps what is written there
-        first_group["weight_decay"] = at("weight_decay", progress)
-        if progress >= hp.get("adam_restart", np.inf) and not first_group.get("restarted"):
-            optimizer.state.clear()
-            first_group["restarted"] = True
-        for loss in loss_fns:
-            if isinstance(loss, ActionEntropyLoss):
-                loss.beta = at("beta", progress)
-        loader.gamma = at("gamma", progress)
-
-    return set_all
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that "cpu", "cuda" or "auto" names here; ValueError if it is none of these, or CUDA and not there."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for, but PyTorch finds none here: use auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+def sync_policy(learner: nn.Module, actor: nn.Module) -> None:
+    """Bring the learner's parameters and buffers to the network that acts."""
+    target = actor.state_dict()
+    for name, value in learner.state_dict().items():
+        target[name].copy_(value)
 
 
 def load_policy(checkpoint_file: PathLike) -> tuple[type[PolicyAgent], PolicyNet]:
@@ -294,7 +248,7 @@ def load_policy(checkpoint_file: PathLike) -> tuple[type[PolicyAgent], PolicyNet
     }
     try:
         agent_type, net_type = kinds[checkpoint["net_type"]]
-        p_net = net_type.build_for_env(make_env(checkpoint["env_name"]), **checkpoint["hp"])
+        p_net = net_type.build_for_env(make_any_env(checkpoint["env_name"]), **checkpoint["hp"])
         p_net.load_state_dict(checkpoint["params"])
     except (KeyError, TypeError, ValueError, RuntimeError, gym.error.Error) as error:
         raise ValueError(f"{checkpoint_file} does not say what network it holds: {error}") from error
@@ -318,7 +272,7 @@ def run_or_load(
     if path.exists() and not force_run:
         print(f"=== results file {filename} exists, skipping its experiments.")
         return load_training_data(filename)
-    check_writable(filename)
+    check_file_writable(path)
     results: dict[str, dict[str, Any]] = {}
 
     def keep_apart(training_data: dict[str, Any]) -> None:

@@ -1,61 +1,27 @@
 """Files that are written whole or not at all, and read without running code from them.
 
-Results are ordinary pickles and checkpoints ordinary `torch.save` archives. Both formats can carry code; what is read
+Results are ordinary pickles and checkpoints ordinary `torch.save` archives. Both formats can carry code. What is read
 here may hold containers, numbers, strings, NumPy arrays and tensors, and nothing else.
 """
 
-import contextlib
 import io
 import os
 import pickle
-import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
+
+from cs236781.files import write_whole
 
 PathLike = str | os.PathLike[str]
 
 
-@contextlib.contextmanager
-def replacing(filename: PathLike) -> Iterator[BinaryIO]:
-    """Write a file beside its place and move it there when it is complete; its folder is made if it is missing."""
-    target = Path(filename)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp's files are private, which the target need not be
-        os.replace(temporary, target)  # noqa: PTH105 - the same thing, and on Windows too
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def check_writable(filename: PathLike) -> None:
-    """Refuse a path that can't be written to with an OSError, before work is done for it."""
-    target = Path(filename)
-    if target.is_dir():
-        raise IsADirectoryError(f"{filename} is a folder: name a file in it")
-    parent = target.parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise NotADirectoryError(f"can't write {filename}: {parent} is not a folder")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"can't write {filename}: no permission to write in {parent.resolve()}")
-
-
 def dump_training_data(data: dict[str, Any], filename: PathLike) -> None:
     """Write results, {configuration: training_data}, as a pickle."""
-    with replacing(filename) as file:
-        pickle.dump(data, file)
+    write_whole(Path(filename), pickle.dumps(data))
 
 
 def load_training_data(filename: PathLike) -> dict[str, Any]:
@@ -76,8 +42,9 @@ def load_training_data(filename: PathLike) -> dict[str, Any]:
 
 def save_checkpoint(data: dict[str, Any], filename: PathLike) -> None:
     """Write a checkpoint, which `torch.load` reads with its safe default."""
-    with replacing(filename) as file:
-        torch.save(data, file)
+    buffer = io.BytesIO()
+    torch.save(data, buffer)
+    write_whole(Path(filename), buffer.getvalue())
 
 
 def load_checkpoint(filename: PathLike) -> dict[str, Any]:

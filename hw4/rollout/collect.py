@@ -1,159 +1,343 @@
-"""Playing fast: a small network's scores in NumPy, for several episodes in lockstep.
+"""Collecting episodes: the one way in which agents play, for training, evaluation, analysis and filming.
 
-A policy is asked for one state at a time, 300 times an episode. For networks of this size PyTorch's bookkeeping costs
-more than the simulator; NumPy computes the same products in a tenth of the time. And its own calls cost the less, the
-more episodes share them: so a few agents play side by side, and each call scores the states of all.
+    for index, episode in collect(PolicyAgent, p_net, seeds=[1, 2, 3]): ...
 
-What an episode becomes does not depend on who plays beside it: products are taken row by row, not as one matrix, whose
-rounding might change with its size.
+It needs of an agent what the assignment publishes: `agent_type(env, p_net, device)`, `reset()`, and `step()`, which
+returns an Experience. An episode depends on its seed and the network alone: the seed sets the environment's reset and
+the generators that the agent may draw from.
+
+An agent of the assignment's own kind with a small network is played faster: several environments are stepped side by
+side and share the network's calls. This bypasses its `step`. So it is done only where `step`, and all that it calls, is
+to the letter what this module reproduces (`_REPRODUCED`), and where `numpy_policy` can prove the network's logits. Any
+other agent or network plays by its own `step`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+import ast
+import bisect
+import contextlib
+import copy
+import hashlib
+import inspect
+import itertools
+import math
+import random
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import torch
-from jaxtyping import Float32
-from torch import nn
+from jaxtyping import Float, Float64, Int64
+from threadpoolctl import ThreadpoolController
+from torch import Tensor, nn
 
-from hw4.rl_data import Episode
+from hw4 import rl_pg
+from hw4.rl_data import Episode, Experience
+from hw4.rollout.lander import make_fast_env
+from hw4.rollout.numpy_policy import Logits, NumpyPolicy, eval_mode
 
-NumpyScores = Callable[[Float32[np.ndarray, "G O"]], Float32[np.ndarray, "G A"]]
+ENVS_PER_PROCESS = 8  # environments that a process steps side by side, at most
 
-ACTIVATIONS: dict[type[nn.Module], Callable[[np.ndarray], np.ndarray]] = {
-    nn.ReLU: lambda x: np.maximum(x, 0.0, out=x),
-    nn.Tanh: lambda x: np.tanh(x, out=x),
-}
+MakeEnv = Callable[[], gym.Env]
 
 
-def numpy_scores(p_net: nn.Module) -> NumpyScores | None:
-    """A function that computes `p_net`'s scores in NumPy, with its parameters as they are now, or None if it can't.
+def episode_seed(seed: int, number: int, purpose: str = "training") -> int:
+    """The seed of episode `number` (from 0) in a run with `seed`: 64 bits that no other episode shares but by accident.
 
-    It exists where the scores are known to be those of a chain of Linear, ReLU and Tanh layers, on the CPU: because
-    `p_net` is one, or says so itself by a method `scoring_chain()`.
-
-    :param p_net: maps states (N, O) to scores (N, A), or to a tuple that begins with them.
-    :return: maps states (G, O) to scores (G, A), each row by itself.
+    Evaluation has episodes of its own: a policy is not asked what it was taught.
     """
-    chain: Any = p_net if type(p_net) in (nn.Linear, nn.Sequential) else getattr(p_net, "scoring_chain", lambda: None)()
-    layers = list(chain) if type(chain) is nn.Sequential else [chain]
-    if not all(type(layer) in (nn.Linear, *ACTIVATIONS) for layer in layers):
-        return None
-    if not layers or type(layers[0]) is not nn.Linear:  # activations write into what they are given: not a state
-        return None
-    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in chain.parameters()):
-        return None
-    if any(module._forward_hooks or module._forward_pre_hooks for module in p_net.modules()):
-        return None
-    steps = [_linear(layer) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)] for layer in layers]
-
-    def scores(states: np.ndarray) -> np.ndarray:
-        x = states[:, None, :]  # (G, 1, O): a stack of rows, each multiplied alone
-        for step in steps:
-            x = step(x)
-        return x[:, 0, :]
-
-    return scores
+    purposes = ("training", "evaluation")
+    return int(np.random.SeedSequence([seed, number, purposes.index(purpose)]).generate_state(1, np.uint64)[0])
 
 
-def _linear(layer: nn.Linear) -> Callable[[np.ndarray], np.ndarray]:
-    weight = layer.weight.detach().numpy().T.copy()
-    bias = np.zeros(layer.out_features, np.float32) if layer.bias is None else layer.bias.detach().numpy().copy()
+def collect(
+    agent_type: Callable[..., Any],
+    p_net: nn.Module,
+    seeds: Iterable[int],
+    *,
+    make_env: MakeEnv = make_fast_env,
+    greedy: bool = False,
+) -> Iterator[tuple[int, Episode]]:
+    """Play an episode for each seed, by the network as it is at the start.
 
-    def linear(x: np.ndarray) -> np.ndarray:
-        y = np.matmul(x, weight)
-        y += bias
-        return y
-
-    return linear
-
-
-def computes_the_same(scores: NumpyScores, p_net: nn.Module, n_observations: int) -> bool:
-    """Whether `scores` are those of `p_net` on a few random states: what it says of itself, tried out."""
-    states = torch.randn(8, n_observations, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        output = p_net(states)
-    expected = output[0] if isinstance(output, tuple) else output
-    got = torch.from_numpy(scores(states.numpy()))
-    return got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-4, atol=1e-6)
-
-
-@runtime_checkable
-class Player(Protocol):
-    """What can play in lockstep: see PolicyAgent."""
-
-    state: Float32[np.ndarray, " O"]
-    is_done: bool
-
-    def reset(self, seed: int | None = None) -> None:
-        """Start an episode, all of whose randomness depends on the seed."""
-
-    def fast_scores(self) -> NumpyScores | None:
-        """What scores the states of all players of this network, or None if each must ask it itself."""
-
-    def act(self, scores: list[float] | None) -> tuple[int, float]:
-        """Take a step by the current state's scores, or by asking the network; the action and its reward."""
-        ...
+    :param agent_type: PolicyAgent, AACPolicyAgent, or any other agent.
+    :param make_env: makes an environment; called up to ENVS_PER_PROCESS times.
+    :param greedy: take the most probable action instead of drawing one.
+    :return: (index among the seeds, episode), each as it ends.
+    """
+    waiting = iter(list(enumerate(seeds)))
+    with one_blas_thread(), torch_threads(1):
+        actors = Actors(agent_type, p_net, make_env, ENVS_PER_PROCESS, greedy=greedy)
+        try:
+            for number, record in actors.play(lambda: next(waiting, None)):
+                yield number, record.episode()
+        finally:
+            actors.close()
 
 
-class Game:
-    """An episode in the making, from its reset on."""
+def collect_in_order(*args: Any, **kwargs: Any) -> list[Episode]:
+    """What `collect` plays, as a list in the order of the seeds."""
+    played = dict(collect(*args, **kwargs))
+    return [played[index] for index in range(len(played))]
 
-    def __init__(self, player: Player, number: int, seed: int | None):
-        self.player, self.number = player, number
+
+class Record(NamedTuple):
+    """What an episode of T steps leaves, as arrays: small to send between processes."""
+
+    states: Float[np.ndarray, "T O"]
+    actions: Int64[np.ndarray, " T"]
+    rewards: Float64[np.ndarray, " T"]
+
+    def episode(self) -> Episode:
+        """The episode that was played."""
+        rewards = self.rewards.tolist()
+        dones = [False] * (len(rewards) - 1) + [True]
+        columns = torch.from_numpy(self.states).unbind(), self.actions.tolist(), rewards, dones
+        return Episode(math.fsum(rewards), list(map(Experience, *columns)))
+
+
+Ticket = tuple[int, int]  # an episode's number and its seed
+
+
+class Actors:
+    """Agents of one network, each in an environment of its own; they are made as they are needed.
+
+    :param width: how many there are at most.
+    """
+
+    def __init__(
+        self,
+        agent_type: Callable[..., Any],
+        p_net: nn.Module,
+        make_env: MakeEnv,
+        width: int,
+        *,
+        greedy: bool = False,
+    ):
+        self.p_net, self.greedy, self.width = p_net, greedy, width
+        policy = NumpyPolicy(p_net)
+        self._numpy_policy = policy if policy.exists and _is_reproduced(agent_type) else None
+        kind = _greedy_type(agent_type) if greedy else agent_type
+        self._make = partial(Actor, kind, p_net, make_env)
+        self._free: list[Actor] = []
+        self._begun: list[Actor] = []
+
+    def begin(self, next_ticket: Callable[[], Ticket | None]) -> None:
+        """Have the actors that are free begin episodes, as long as there are any to begin."""
+        while len(self._begun) < self.width and (ticket := next_ticket()) is not None:
+            actor = self._free.pop() if self._free else self._make()
+            self._begin(actor, ticket)
+
+    def play(self, next_ticket: Callable[[], Ticket | None], end: float = math.inf) -> Iterator[tuple[int, Record]]:
+        """Play the episodes that have begun, and those that follow, by the network as it is now.
+
+        :param next_ticket: the next episode to play; None if there is none now.
+        :param end: episodes that have begun with this number or a later one are not played yet.
+        :return: (number, record) of each as it ends.
+        """
+        self.begin(next_ticket)
+        now = [actor for actor in self._begun if actor.number < end]
+        logits = self._logits()
+        while now:
+            ended = self._step_all(now, logits) if logits is not None else self._play_whole(now[0])
+            played = [(actor.number, actor.record()) for actor in ended]
+            for actor in ended:
+                self._begun.remove(actor)
+                now.remove(actor)
+                # Begun before what was played is given away: who gets it may change the network.
+                if (ticket := next_ticket()) is not None:
+                    now.append(self._begin(actor, ticket))
+                else:
+                    self._free.append(actor)
+            yield from played
+
+    def close(self) -> None:
+        """Close the environments."""
+        for actor in (*self._free, *self._begun):
+            actor.env.close()
+
+    def _begin(self, actor: "Actor", ticket: Ticket) -> "Actor":
+        actor.number, actor.seed = ticket
+        self._begun.append(actor)
+        if self._numpy_policy is not None:  # a reset of these agents takes no parameters, so it may come early
+            actor.reset()
+        return actor
+
+    def _logits(self) -> Logits | None:
+        """What computes the logits for all actors at once; None where each plays by its own step."""
+        if self._numpy_policy is None or any(_REPRODUCED.keys() & vars(actor.agent).keys() for actor in self._begun):
+            return None
+        return self._numpy_policy.logits()
+
+    def _step_all(self, actors: list["Actor"], logits: Logits) -> list["Actor"]:
+        """Take a step in each environment; return the actors whose episodes ended with it."""
+        states = np.array([actor.observation for actor in actors], dtype=np.float32)  # a copy: it is kept
+        ended = []
+        for actor, state, row in zip(actors, states, logits(states).tolist(), strict=True):
+            action = row.index(max(row)) if self.greedy else sample_from_logits(row, actor.draw_uniform())
+            actor.observation, reward, terminated, truncated, _ = actor.step(action)
+            actor.states.append(state)
+            actor.actions.append(action)
+            actor.rewards.append(float(reward))
+            if terminated or truncated:
+                ended.append(actor)
+        return ended
+
+    def _play_whole(self, actor: "Actor") -> list["Actor"]:
+        with eval_mode(self.p_net), _seeded_generators(actor.seed):
+            actor.play()
+        return [actor]
+
+
+class Actor:
+    """An agent in an environment of its own, and the episode that it is in."""
+
+    number: int
+    seed: int
+
+    def __init__(self, agent_type: Callable[..., Any], p_net: nn.Module, make_env: MakeEnv):
+        self.env = _EpisodeEnv(make_env())
+        device = next((parameter.device for parameter in p_net.parameters()), "cpu")
+        self.step = self.env.env.step
+        with _seeded_generators(0):  # a constructor may draw numbers, too
+            self.agent = agent_type(self.env, p_net, device)
+
+    def reset(self) -> None:
+        """Start the episode of the actor's seed."""
         self.states: list[np.ndarray] = []
         self.actions: list[int] = []
         self.rewards: list[float] = []
-        player.reset(seed)
+        self.env.seed = self.seed
+        self.agent.reset()
+        self.observation = self.env.observation
+        # Another stream than the one that the environment makes of the seed.
+        self.draw_uniform = np.random.default_rng([self.seed, 1]).random
 
-    def step(self, scores: list[float] | None) -> bool:
-        """Take a step by the current state's scores, if they are known; whether it was the last."""
-        player = self.player
-        self.states.append(player.state)
-        action, reward = player.act(scores)
-        self.actions.append(action)
-        self.rewards.append(reward)
-        return player.is_done
+    def play(self) -> None:
+        """Play the episode from its reset to its end, by the agent's own steps."""
+        self.reset()
+        if hasattr(self.agent, "draw_uniform"):
+            self.agent.draw_uniform = self.draw_uniform
+        is_done = False
+        while not is_done:
+            state, action, reward, is_done = self.agent.step()
+            self.states.append(np.asarray(state.detach().cpu()))
+            self.actions.append(int(action))
+            self.rewards.append(float(reward))
 
-    def episode(self) -> Episode:
+    def record(self) -> Record:
         """What was played."""
-        return Episode.from_arrays(
-            np.array(self.states, dtype=np.float32),
-            np.array(self.actions, dtype=np.int64),
-            np.array(self.rewards, dtype=np.float64),
-        )
+        return Record(np.array(self.states), np.array(self.actions, dtype=np.int64), np.array(self.rewards))
 
 
-def play_games(games: list[Game], next_game: Callable[[Player], Game | None]) -> Iterator[Game]:
-    """Play games side by side to their ends, by the network as it is at the start.
+class _EpisodeEnv(gym.Wrapper):
+    """Resets with a seed that is set beforehand, once, and gives copies: an environment may reuse its buffers."""
 
-    :param games: just begun, by players of the same network; there may be none.
-    :param next_game: gives a player whose game has ended the next one to play, or None.
-    :return: the games as they end.
+    seed: int | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=self.seed if seed is None else seed, options=options)
+        self.seed, self.observation = None, copy.copy(observation)
+        return self.observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, *rest = self.env.step(action)
+        return copy.copy(observation), *rest
+
+
+def sample_from_logits(logits: list[float], u: float) -> int:
+    """As rl_pg's sample_by_inversion, by Python's own numbers: for a few actions they are faster than any array."""
+    top = max(logits)
+    cumulative = list(itertools.accumulate([math.exp(logit - top) for logit in logits]))
+    if math.isnan(cumulative[-1]):
+        raise FloatingPointError("the policy's logits are nan: its parameters have diverged; try a smaller learn_rate")
+    return min(bisect.bisect_left(cumulative, u * cumulative[-1]), len(cumulative) - 1)
+
+
+# --- what this module reproduces
+
+# Of the methods that it bypasses, what they say, in any of their forms. It changes with every change to one of them:
+# make the same change above, then put what `_fingerprint` says here.
+_REPRODUCED = {
+    "__init__": {"d26ac5797b7ea818"},
+    "reset": {"1743ec8c157e72d4"},
+    "current_state": {"d84abdd73fe182ec"},
+    "current_action_distribution": {"e5efdeee869ffe2b", "e7e0ba14878b15c2"},  # PolicyAgent's, AACPolicyAgent's
+    "step": {"d2249c9c9dc90abf"},
+}
+_SAMPLER = "549ea091120a3dc9"
+
+
+def _is_reproduced(agent_type: Any) -> bool:
+    """Whether an agent's steps are those that Actors takes in their place."""
+    methods = {name: getattr(agent_type, name, None) for name in _REPRODUCED}
+    is_own = all(_fingerprint(method) in _REPRODUCED[name] for name, method in methods.items())
+    return is_own and _fingerprint(getattr(rl_pg, "sample_by_inversion", None)) == _SAMPLER
+
+
+def _fingerprint(function: Any) -> str:
+    """A digest of a function's body, whatever its comments, docstring and layout; "" if it has none to read."""
+    try:
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    except (OSError, TypeError):
+        return ""
+    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
+    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    return hashlib.sha256(ast.unparse(ast.Module(body, [])).encode()).hexdigest()[:16]
+
+
+def _greedy_type(agent_type: Any) -> Any:
+    """An agent of the type that gives all probability to its most probable action."""
+
+    class Greedy(agent_type):
+        def current_action_distribution(self) -> Float[Tensor, " A"]:
+            probabilities = super().current_action_distribution()
+            return nn.functional.one_hot(probabilities.argmax(), len(probabilities)).to(probabilities.dtype)
+
+    return Greedy
+
+
+# --- generators and threads
+
+
+@contextlib.contextmanager
+def _seeded_generators(seed: int) -> Iterator[None]:
+    """Have every global generator that an agent may draw from begin with a seed; and go on as before, afterwards."""
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - an agent may use it
+    words = np.random.SeedSequence([seed, 1]).generate_state(2)
+    torch.manual_seed(int(words[0]))
+    np.random.seed(words)  # noqa: NPY002
+    random.seed(int(words[1]))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        random.setstate(before[2])
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through all loaded libraries, so once
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager:
+    """Have NumPy multiply on one thread, from now on or inside a `with`.
+
+    Its products here are small, other threads belong to other actors, and one thread rounds the same everywhere.
     """
-    scores = games[0].player.fast_scores() if games else None
-    while games:
-        rows = [None] * len(games) if scores is None else scores(np.array([g.player.state for g in games])).tolist()
-        ended = [game for game, row in zip(games, rows, strict=True) if game.step(row)]
-        if ended:
-            games = [game for game in games if game not in ended]
-            # Before what ended is given away: who gets it may change the network, and begin what is another batch's.
-            games += filter(None, [next_game(game.player) for game in ended])
-            yield from ended
+    return _thread_pools().limit(limits=1, user_api="blas")
 
 
-def play_episodes(players: Sequence[Player], seeds: Iterable[int | None]) -> Iterator[tuple[int, Episode]]:
-    """Play an episode for each seed, as many side by side as there are players, by the network as it is at the start.
-
-    :param players: one or more, of the same network.
-    :param seeds: asked for the next one when a player is free.
-    :return: (index among the seeds, episode) as each ends.
-    """
-    waiting = enumerate(seeds)
-
-    def next_game(player: Player) -> Game | None:
-        ticket = next(waiting, None)
-        return None if ticket is None else Game(player, *ticket)
-
-    for game in play_games(list(filter(None, map(next_game, players))), next_game):
-        yield game.number, game.episode()
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have PyTorch use so many threads, inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
