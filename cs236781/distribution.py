@@ -53,7 +53,7 @@ LEFT_OUT = (
 )
 README = "docs/students.md"  # README.md in the copy
 # The linter's settings for code whose imports wait for the exercises that need them.
-LINTER = 'extend = "../pyproject.toml"\nlint.extend-ignore = ["F401"]\n'
+LINTER = 'extend = "../pyproject.toml"\nsrc = [".."]\nlint.extend-ignore = ["F401"]\n'
 
 LINE_LENGTH = 120
 
