@@ -19,45 +19,12 @@ from cs236781.submission import prepare_submission
 
 ROOT = Path(__file__).resolve().parents[3]
 
-SOLVED = """
-def add(a, b):
-    return a + b
 
-def double(a):
-    return 2 * a
-"""
-HALF_DONE = """
-def add(a, b):
-    return a + b
+def code(add="return a + b", double="return 2 * a"):
+    return f"import os, shutil\n\ndef add(a, b):\n    {add}\n\ndef double(a):\n    {double}\n"
 
-def double(a):
-    raise NotImplementedError("exercise two")
-"""
-NO_END = """
-def add(a, b):
-    while True:
-        pass
 
-def double(a):
-    return 2 * a
-"""
-DIES = """
-import os
-
-def add(a, b):
-    os._exit(0)
-
-def double(a):
-    return 2 * a
-"""
-SPOILS = """
-import os, shutil
-
-def add(a, b):
-    shutil.rmtree(os.environ["HOME"] + "/../project")
-    os._exit(1)
-"""
-HOG = "x = bytearray(3_000_000_000)"
+SOLVED = code()
 
 PROJECT = {
     "hw4/__init__.py": SOLVED,
@@ -126,46 +93,41 @@ def make(path, code, ids="1", **others):
 def checked(project, tmp_path_factory):
     """Archives of every kind, checked in one call; the rows, and the CSV file's."""
     folder = tmp_path_factory.mktemp("archives")
-    solved = make(folder / "solved.zip", SOLVED, "1_2").read_bytes()
-    (folder / "truncated.zip").write_bytes(solved[:-40])
-    (folder / "hw4-8_9.zip").write_text("no archive")
-    outside = folder / "outside.zip"
-    make(outside, SOLVED)
-    with zipfile.ZipFile(outside, "a") as archive:
-        archive.writestr("../../outside", "x")
-    with zipfile.ZipFile(folder / "no_code.zip", "w") as archive:
-        archive.writestr("hw4-1/README.md", "x")
-    archives = [
-        make(folder / "no_end.zip", NO_END),
-        folder / "truncated.zip",
-        folder / "hw4-8_9.zip",
-        folder / "solved.zip",
-        outside,
-        folder / "no_code.zip",
-        make(folder / "half.zip", HALF_DONE, **{"tests/test_two.py": "def test_double(): pass"}),
-        make(folder / "dies.zip", DIES),
-        make(folder / "spoils.zip", SPOILS),
-        make(folder / "hog.zip", HOG),
-        make(folder / "wrong.zip", "def add(:"),
-        make(folder / "import.zip", "while True: pass"),
-    ]
-    limits = Limits(seconds=8, megabytes=1000)
+    made = {
+        "no_end": code(add="while True: pass"),
+        "solved": SOLVED,
+        "half": code(double="raise NotImplementedError"),
+        "dies": code(add="os._exit(0)"),
+        "spoils": code(add="shutil.rmtree(os.environ['HOME'] + '/../project'); os._exit(1)"),
+        "hog": "x = bytearray(3_000_000_000)",
+        "wrong": "def add(:",
+        "import": "while True: pass",
+    }
+    archives = [make(folder / f"{name}.zip", text, "1_2", **{"tests/test_two.py": ""}) for name, text in made.items()]
+    solved = archives[1].read_bytes()
+    for name, content in {
+        "truncated": solved[:-40],
+        "hw4-8_9": b"no archive",
+        "outside": solved,
+        "no_code": b"",
+    }.items():
+        (folder / f"{name}.zip").write_bytes(content)
+        archives.append(folder / f"{name}.zip")
+    for name, member in {"outside": "../../outside", "no_code": "hw4-1/README.md"}.items():
+        with zipfile.ZipFile(folder / f"{name}.zip", "a") as archive:
+            archive.writestr(member, "x")
     csv_file = folder / "marks.csv"
-    options = {"csv_file": csv_file, "jobs": 3, "limits": limits, "project": project}
+    options = {"csv_file": csv_file, "jobs": 3, "limits": Limits(seconds=8, megabytes=1000), "project": project}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sandbox, "_PATIENCE", 100)  # none of them sleeps, and a busy machine changes nothing
         rows = check_submissions(archives, **options)
+    assert [row.archive for row in rows] == archives
     with csv_file.open(newline="") as file:
         return rows, list(csv.reader(file))
 
 
 def row_of(checked, name):
     return next(row for row in checked[0] if row.archive.name == name)
-
-
-def test_rows_come_in_the_order_of_the_archives(checked):
-    names = "no_end truncated hw4-8_9 solved outside no_code half dies spoils hog wrong import"
-    assert [row.archive.stem for row in checked[0]] == names.split()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +167,7 @@ def test_the_csv_file_has_a_row_for_each(checked):
     assert len(rows) == 12
     solved, half = (next(row for row in rows if row[1].endswith(name)) for name in ("solved.zip", "half.zip"))
     assert [solved[0], *solved[2:]] == ["1_2", "3/3", "2/2", "5/5", "ok"]
-    assert [half[0], *half[2:]] == ["1", "3/3", "1/2", "4/5", "ok"]
+    assert [half[0], *half[2:]] == ["1_2", "3/3", "1/2", "4/5", "ok"]
 
 
 def test_the_table_is_aligned(checked):
@@ -255,17 +217,18 @@ def test_a_report_that_the_code_wrote_into(line):
     assert checking._read_report(f"{line}\n{end}").finished
 
 
-def test_a_missing_archive_is_said_before_anything_runs(project, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("archive", "csv_file", "error", "problem"),
+    [
+        ("missing.zip", "o", FileNotFoundError, r"no archive .*missing\.zip"),
+        ("a.zip", ".", IsADirectoryError, "is a folder"),
+    ],
+)
+def test_what_is_said_before_anything_runs(project, tmp_path, monkeypatch, archive, csv_file, error, problem):
     monkeypatch.setattr(checking, "Sandbox", lambda *args: pytest.fail("something was run"))
-    with pytest.raises(FileNotFoundError, match=r"no archive .*missing\.zip"):
-        check_submissions([tmp_path / "missing.zip"], project=project)
-
-
-def test_a_csv_file_that_cannot_be_written_is_said_before_anything_runs(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(checking, "Sandbox", lambda *args: pytest.fail("something was run"))
-    archive = make(tmp_path / "a.zip", SOLVED)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        check_submissions([archive], csv_file=tmp_path / "missing" / "marks.csv", project=project)
+    make(tmp_path / "a.zip", SOLVED)
+    with pytest.raises(error, match=problem):
+        check_submissions([tmp_path / archive], csv_file=tmp_path / csv_file, project=project)
 
 
 def test_a_project_whose_own_tests_cannot_be_run(project, tmp_path):
