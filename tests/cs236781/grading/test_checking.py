@@ -170,12 +170,6 @@ def test_the_csv_file_has_a_row_for_each(checked):
     assert [half[0], *half[2:]] == ["1_2", "3/3", "1/2", "4/5", "ok"]
 
 
-def test_the_table_is_aligned(checked):
-    header, *lines = table(checked[0]).splitlines()
-    assert len(lines) == 12
-    assert {line.index("/", header.index("1 one")) for line in lines} == {header.index("1 one") + 1}
-
-
 def test_nothing_is_left_behind(project, tmp_path, monkeypatch):
     monkeypatch.setattr(checking.tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
