@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from moviepy import VideoFileClip
 from torch import nn
 from tqdm import tqdm
 
 from cs236781.files import write_whole
 from hw4.env import REWARD_THRESHOLD, VideoRecorder, make_env
+from hw4.hyperparams import check_count
 from hw4.rl_data import Episode
 from hw4.rl_pg import PolicyAgent
 from hw4.rollout.collect import collect, episode_seed
@@ -22,44 +22,31 @@ GIF_FPS = 25
 
 
 def fresh_episodes(
-    agent_type: type[PolicyAgent],
-    p_net: nn.Module,
-    count: int,
-    seed: int,
-    *,
-    greedy: bool = False,
-    device: torch.device | str = "cpu",
+    agent_type: type[PolicyAgent], p_net: nn.Module, count: int, seed: int, *, greedy: bool = False
 ) -> list[Episode]:
     """Play episodes that no training has seen, by a policy as it is, and show the progress.
 
     :param count: how many, 1 or more.
     :param seed: equal seeds give equal episodes, in the same order.
     :param greedy: take the most probable action instead of sampling one.
-    :param device: where the network is.
     """
-    if count < 1:
-        raise ValueError(f"episodes must be 1 or more, got {count}")
+    check_count("episodes", count)
+    check_count("seed", seed, 0)
     seeds = [episode_seed(seed, number, "evaluation") for number in range(count)]
-    episodes = collect(agent_type, p_net, seeds, device=device, greedy=greedy)
-    played = dict(tqdm(episodes, total=count, desc="playing", unit="ep", leave=False))
+    collected = collect(agent_type, p_net, seeds, greedy=greedy)
+    played = dict(tqdm(collected, total=count, desc="playing", unit="ep", leave=False))
     return [played[number] for number in range(count)]
 
 
 def evaluate(
-    agent_type: type[PolicyAgent],
-    p_net: nn.Module,
-    *,
-    episodes: int = 100,
-    seed: int = 0,
-    greedy: bool = False,
-    device: torch.device | str = "cpu",
+    agent_type: type[PolicyAgent], p_net: nn.Module, *, episodes: int = 100, seed: int = 0, greedy: bool = False
 ) -> dict[str, Any]:
     """Evaluate a policy over fresh episodes; the parameters are those of `fresh_episodes`.
 
     :return: `mean` and `std` (sample standard deviation) of the episodes' total rewards, the fractions
         `share_at_least_200` that reach 200 and `share_at_rest` that land, `mean_length` in steps, and `episodes`.
     """
-    played = fresh_episodes(agent_type, p_net, episodes, seed, greedy=greedy, device=device)
+    played = fresh_episodes(agent_type, p_net, episodes, seed, greedy=greedy)
     rewards = np.array([episode.total_reward for episode in played])
     return {
         "mean": float(rewards.mean()),

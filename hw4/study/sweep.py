@@ -16,7 +16,7 @@ import multiprocessing as mp
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,15 +114,8 @@ def run_one(run: Run) -> dict[str, Any]:
     began = time.perf_counter()
     hp = run.hyperparams()
     with TemporaryDirectory() as folder:
-        best = Path(folder) / "best"
-        data = train_config(
-            run.configuration.removesuffix("_long"),
-            hp=hp,
-            seed=run.seed,
-            max_episodes=run.episodes,
-            num_workers=0,
-            checkpoints_file=best,
-        )
+        best, name = Path(folder) / "best", run.configuration.removesuffix("_long")
+        data = train_config(name, hp=hp, seed=run.seed, max_episodes=run.episodes, num_workers=0, checkpoints_file=best)
         seconds = time.perf_counter() - began
         evaluation: dict[str, dict[str, Any]] = {}
         if run.evaluation_episodes:
@@ -211,10 +204,15 @@ def sweep(
     print(f"=== {len(runs)} runs, {len(runs) - len(missing)} of them done before")
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        results = _on_slurm(missing, folder, jobs, partition) if cluster == "slurm" else _locally(missing, folder, jobs)
+        calls = [(run, folder.absolute()) for run in missing]
+        if cluster == "slurm":
+            outcomes = call_each(run_one_into, calls, folder / SLURM, at_once=jobs, partition=partition)
+        else:
+            outcomes = call_each_here(run_one_into, calls, at_once=jobs)
         failures = []
         with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", dynamic_ncols=True) as progress:
-            for run, error in results:
+            for number, error in outcomes:
+                run = missing[number]
                 progress.update()
                 progress.set_postfix_str(f"{run.configuration}, seed {run.seed}")
                 if error is not None:
@@ -286,14 +284,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-Outcome = tuple[Run, str | None]  # and what went wrong
-
-
-def _locally(runs: Sequence[Run], folder: Path, jobs: int | None) -> Iterator[Outcome]:
-    """Do runs in processes of this machine; each as it ends."""
-    executor = ProcessPoolExecutor(jobs or available_cpus(), mp_context=mp.get_context("spawn"))
+def call_each_here(
+    function: Callable[..., None], arguments: Sequence[tuple[Any, ...]], *, at_once: int | None = None
+) -> Iterator[tuple[int, str | None]]:
+    """As `slurm.call_each`, in processes of this machine; one on each processor, where `at_once` is None."""
+    executor = ProcessPoolExecutor(at_once or available_cpus(), mp_context=mp.get_context("spawn"))
     try:
-        futures = {executor.submit(run_one_into, run, folder): run for run in runs}
+        futures = {executor.submit(function, *these): number for number, these in enumerate(arguments)}
         for future in as_completed(futures):
             error = future.exception()
             yield futures[future], None if error is None else f"{type(error).__name__}: {error}"
@@ -303,10 +300,3 @@ def _locally(runs: Sequence[Run], folder: Path, jobs: int | None) -> Iterator[Ou
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _on_slurm(runs: Sequence[Run], folder: Path, jobs: int | None, partition: str | None) -> Iterator[Outcome]:
-    """Do runs as the tasks of one array job; each as it ends."""
-    arguments = [(run, folder.absolute()) for run in runs]
-    for number, error in call_each(run_one_into, arguments, folder / SLURM, at_once=jobs, partition=partition):
-        yield runs[number], error

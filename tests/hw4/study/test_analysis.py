@@ -22,15 +22,7 @@ from hw4.study.analysis import (
     train_with_snapshots,
 )
 
-HP = {
-    "batch_size": 2,
-    "gamma": 0.9,
-    "beta": 0.5,
-    "learn_rate": 0.01,
-    "eps": 1e-8,
-    "hidden_layers": [8],
-    "delta": 0.1,
-}
+HP = {"batch_size": 2, "gamma": 0.9, "beta": 0.5, "learn_rate": 0.01, "eps": 1e-8, "hidden_layers": [8], "delta": 0.1}
 
 
 def episode(rewards, legs=((0, 0),), actions=(0,), height=0.0):

@@ -49,9 +49,10 @@ def test_one_episode_has_no_spread(net):
     assert evaluate(PolicyAgent, net, episodes=1)["std"] == 0.0
 
 
-def test_no_episodes_are_refused(net):
-    with pytest.raises(ValueError, match="episodes must be 1 or more, got 0"):
-        evaluate(PolicyAgent, net, episodes=0)
+@pytest.mark.parametrize("argument", [{"episodes": 0}, {"seed": -1}])
+def test_what_can_not_be_is_refused(argument, net):
+    with pytest.raises(ValueError, match=f"{next(iter(argument))} must be"):
+        evaluate(PolicyAgent, net, **argument)
 
 
 def test_the_seed_and_the_policy_decide(net):
