@@ -2,7 +2,6 @@
 
 import linecache
 import os
-import pickle
 import signal
 import sys
 from pathlib import Path
@@ -62,7 +61,7 @@ def is_expected(error: BaseException) -> bool:
     ValueError, TypeError and RuntimeError are answers where the project's own checks raise them: the last line run is
     a `raise` in the project. The same errors out of a computation or a library are bugs.
     """
-    if isinstance(error, (OSError, pickle.UnpicklingError, FloatingPointError)):
+    if isinstance(error, (OSError, FloatingPointError)):
         return True
     if not isinstance(error, (ValueError, TypeError, RuntimeError)):
         return False
