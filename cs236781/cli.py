@@ -17,8 +17,8 @@ COMPLETION = "_MAIN.PY_COMPLETE"  # the variable by which a shell asks Typer wha
 def run(app: typer.Typer, arguments: list[str]) -> int:
     """Run the command that the arguments name, and return the exit status.
 
-    Typer parses and dispatches. Its own way to end is not used: that answers wrong use with several lines, and takes
-    each broken pipe for the reader's.
+    Typer parses and dispatches. How a command ends is decided here, because Typer answers wrong use with several
+    lines, and hides every broken pipe, a worker's too.
     """
     if COMPLETION in os.environ:
         app(prog_name=PROGRAM)
