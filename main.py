@@ -287,10 +287,11 @@ def analyse(
 def figures(
     out_dir: Annotated[Path, typer.Option(help="where the figures go")],
     seeds: Annotated[
-        Path, typer.Option(help="what sweep --evaluate wrote", show_default="results/part1_seeds.json")
+        Path, typer.Option(exists=True, help="what sweep --evaluate wrote", show_default="results/part1_seeds.json")
     ] = RESULTS / "part1_seeds.json",
-    analysis: Annotated[Path, typer.Option(help="what analyse wrote", show_default="results/analysis.json")] = RESULTS
-    / "analysis.json",
+    analysis: Annotated[
+        Path, typer.Option(exists=True, help="what analyse wrote", show_default="results/analysis.json")
+    ] = RESULTS / "analysis.json",
     dpi: Dpi = 80,
 ) -> None:
     """Draw a sweep's and an analysis's figures as PNGs."""
