@@ -1,111 +1,188 @@
-"""Files that are written whole or not at all, and read without running code from them.
+"""Results and checkpoints: written whole, sealed with a checksum, and read as data.
 
-Results are ordinary pickles and checkpoints ordinary `torch.save` archives. Both formats can carry code. What is read
-here may hold containers, numbers, strings, NumPy arrays and tensors, and nothing else.
+Results are ordinary pickles, which `pickle.load` reads, and checkpoints ordinary archives of `torch.save`, which
+`torch.load` reads with its safe default. Here both are read by `decoding`, which runs nothing that a file names. A line
+at their end, which pickle and PyTorch pass over, holds the format's version and a checksum. Files without it, of the
+format before, are read too. What they may hold is in `contents`.
 """
 
+import copy
+import hashlib
 import io
+import math
 import os
 import pickle
-import warnings
-import zipfile
+import re
+import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from cs236781.files import write_whole
+from cs236781.files import read_whole, write_whole
+from hw4 import contents
+from hw4.decoding import MAX_SIZE, decode_archive, decode_pickle
 
 PathLike = str | os.PathLike[str]
 
+FORMAT = 1
+SEAL = re.compile(rb"(\nhw4 format (\d) sha256 )([0-9a-f]{64})\n")
+SEAL_SIZE = len(f"\nhw4 format {FORMAT} sha256 \n") + 64  # bytes
+ARCHIVE_END = struct.Struct("<4s16xH")  # a zip archive's last record, of which the last field is its comment's length
+
 
 def dump_training_data(data: dict[str, Any], filename: PathLike) -> None:
-    """Write results, {configuration: training_data}, as a pickle."""
-    write_whole(Path(filename), pickle.dumps(data))
+    """Write results, {configuration: training_data}, as a pickle.
+
+    A training_data holds equally long lists of finite numbers, may hold "model_state", a dict of tensors, and "run",
+    what the run was: a dict of numbers and texts.
+
+    :raises ValueError: if they are of another shape, or hold what is not finite; in one line.
+    """
+    try:
+        sealed = _sealed(pickle.dumps(contents.results(data)))
+    except ValueError as error:
+        raise ValueError(f"{filename} is not written: {error}") from None
+    write_whole(Path(filename), sealed)
 
 
 def load_training_data(filename: PathLike) -> dict[str, Any]:
-    """Read results that `dump_training_data` wrote.
+    """Read results that `dump_training_data` wrote, or `pickle.dump` of the same shape.
 
     :raises FileNotFoundError: if there is no such file.
-    :raises ValueError: if it is cut short, of another kind, or holds more than plain data.
+    :raises ValueError: if it is damaged or of another kind; in one line.
     """
-    with _readable(filename).open("rb") as file:
-        try:
-            data = _PlainUnpickler(file).load()
-        except Exception as error:  # a pickle that is none can fail in any way
-            raise ValueError(f"{filename} is not a results file, or a damaged one: {error}") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{filename} is not a results file: it holds a {type(data).__name__}, not a dict")
-    return data
+    content = read_whole(Path(filename), MAX_SIZE)
+    try:
+        return contents.results(decode_pickle(content[: -_seal_size(content) or None]))
+    except ValueError as error:
+        raise ValueError(f"{filename} is not a results file, or a damaged one: {_one_line(error)}") from None
 
 
 def save_checkpoint(data: dict[str, Any], filename: PathLike) -> None:
-    """Write a checkpoint, which `torch.load` reads with its safe default."""
-    buffer = io.BytesIO()
-    torch.save(data, buffer)
-    write_whole(Path(filename), buffer.getvalue())
+    """Write a checkpoint, which `torch.load` reads with its safe default. NumPy's numbers become Python's.
+
+    It holds "params", a dict of tensors. What else it may hold: "optimizer", an optimizer's state dict;
+    "training_data"; "recent_rewards", a list of numbers; "best_mean_reward", a number; "seed", "hp" and other names,
+    with numbers, texts, and lists and dicts of them.
+
+    :raises ValueError: if it is of another shape, or holds weights that are not finite; in one line.
+    """
+    try:
+        buffer = io.BytesIO()
+        torch.save(contents.checkpoint(data), buffer)
+        without_length = buffer.getvalue()[:-2]
+        sealed = _sealed(without_length + struct.pack("<H", SEAL_SIZE))
+    except ValueError as error:
+        raise ValueError(f"{filename} is not written: {error}") from None
+    write_whole(Path(filename), sealed)
 
 
 def load_checkpoint(filename: PathLike) -> dict[str, Any]:
     """Read a checkpoint, tensors on the CPU.
 
     :raises FileNotFoundError: if there is no such file.
-    :raises ValueError: if it is cut short, of another kind, or holds more than plain data.
+    :raises ValueError: if it is damaged or of another kind; in one line.
     """
-    path = _readable(filename)
+    content = read_whole(Path(filename), MAX_SIZE)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that are refused anyhow
-            data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # as above
-        refused = "it holds more than plain data" if zipfile.is_zipfile(path) else "it is cut short, or of another kind"
-        raise ValueError(f"{filename} is not a checkpoint: {refused}") from error
-    if not isinstance(data, dict) or "params" not in data:
-        raise ValueError(f"{filename} is not a checkpoint: it has no 'params'")
-    return data
+        seal_size = _seal_size(content)
+        end = content[-ARCHIVE_END.size - seal_size :]
+        if len(end) < ARCHIVE_END.size or ARCHIVE_END.unpack_from(end) != (b"PK\5\6", seal_size):
+            raise ValueError("it does not end as an archive does")
+        return contents.checkpoint(decode_archive(content))
+    except ValueError as error:
+        raise ValueError(f"{filename} is not a checkpoint, or a damaged one: {_one_line(error)}") from None
 
 
-def _readable(filename: PathLike) -> Path:
-    path = Path(filename)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {filename}")
-    if not path.is_file():
-        raise ValueError(f"{filename} is not a file")
-    return path
+def check_fits(checkpoint: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Raise a ValueError of one line unless a checkpoint's state is one that a model, and its optimizer, can have.
+
+    A fused optimizer does not look at its moments' shapes, and would write beyond them. The model may be on the "meta"
+    device: so the memory that a checkpoint's hyperparameters ask for is not taken before they are known to be right.
+
+    :param checkpoint: as `load_checkpoint` returns it.
+    :param optimizer: of the model's parameters; with it, all that resuming takes must be there.
+    """
+    expected = {name: _described(tensor) for name, tensor in model.state_dict().items()}
+    _check_equal(expected, {name: _described(tensor) for name, tensor in checkpoint["params"].items()}, "parameter")
+    if optimizer is None:
+        return
+    for name in ("optimizer", "training_data", "recent_rewards"):
+        if name not in checkpoint:
+            raise ValueError(f"it has no {name!r}, so nothing can go on from it")
+    saved, fresh = checkpoint["optimizer"], optimizer.state_dict()
+    _check_equal(len(fresh["param_groups"]), len(saved["param_groups"]), "number of parameter groups")
+    for group, saved_group in zip(fresh["param_groups"], saved["param_groups"], strict=True):
+        changing = {"lr", "weight_decay", "restarted"}  # over a run
+        _check_equal(_without(group, changing), _without(saved_group, changing), "option")
+        for name in ("lr", "weight_decay"):
+            value = saved_group.get(name)
+            if name in group and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+                raise ValueError(f"its optimizer's {name} is not a number from 0")
+    states = _state_after_a_step(optimizer)
+    for index, state in saved["state"].items():
+        if index not in states:
+            raise ValueError(f"its optimizer has a state for a parameter {index}, which there is not")
+        _check_equal(states[index], {name: _described(value) for name, value in state.items()}, "state")
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds what pickle builds itself, NumPy arrays and tensors; names anything else and refuses it."""
-
-    ALLOWED = frozenset(
-        {
-            ("collections", "OrderedDict"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),  # how pickle's older protocols write bytes
-            ("torch._utils", "_rebuild_tensor_v2"),
-            ("torch._utils", "_rebuild_parameter"),
-            *(
-                (f"{core}.{module}", name)
-                for core in ("numpy.core", "numpy._core")
-                for module, name in (
-                    ("multiarray", "_reconstruct"),
-                    ("multiarray", "scalar"),
-                    ("numeric", "_frombuffer"),
-                )
-            ),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return _load_storage
-        if (module, name) in self.ALLOWED:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not plain data")
+def _state_after_a_step(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
+    """What an optimizer remembers of each parameter, described; learned from a step of a copy."""
+    probe = copy.deepcopy(optimizer)
+    probe.state.clear()
+    for group in probe.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    probe.step()
+    states = probe.state_dict()["state"]
+    return {index: {name: _described(value) for name, value in state.items()} for index, state in states.items()}
 
 
-def _load_storage(data: bytes) -> Any:
-    # torch.storage._load_from_bytes, with the loader that runs no code.
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def _without(group: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name not in names}
+
+
+def _check_equal(expected: Any, found: Any, what: str) -> None:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name in [*expected, *found]:
+            if name not in found:
+                raise ValueError(f"the {what} {name!r} is missing")
+            if name not in expected:
+                raise ValueError(f"the {what} {name!r} is one too many")
+            _check_equal(expected[name], found[name], f"{what} {name!r}")
+    elif expected != found:
+        raise ValueError(f"the {what} is {str(found)[:80]}, not {str(expected)[:80]}")
+
+
+def _sealed(content: bytes) -> bytes:
+    """Content, and a line that holds the checksum of all before it."""
+    begun = content + f"\nhw4 format {FORMAT} sha256 ".encode()
+    sealed = begun + hashlib.sha256(begun).hexdigest().encode() + b"\n"
+    if len(sealed) > MAX_SIZE:
+        raise ValueError(f"it would be larger than {MAX_SIZE // 2**20} MiB")
+    return sealed
+
+
+def _seal_size(content: bytes) -> int:
+    """How long the line with the checksum is; 0 if there is none. ValueError if the checksum is another."""
+    seal = SEAL.fullmatch(content, len(content) - SEAL_SIZE) if len(content) > SEAL_SIZE else None
+    if seal is None:
+        return 0
+    if hashlib.sha256(content[: seal.end(1)]).hexdigest().encode() != seal[3]:
+        raise ValueError("its checksum is not the one that was written")
+    if int(seal[2]) != FORMAT:
+        raise ValueError(f"its format is {int(seal[2])}, and this version reads {FORMAT}")
+    return SEAL_SIZE
+
+
+def _one_line(error: ValueError) -> str:
+    return " ".join(str(error).split())[:200]
