@@ -88,10 +88,9 @@ def write_whole(path: str | Path, data: bytes) -> None:
     """
     check_file_writable(path)
     target = _target(path)
-    made = [folder for folder in target.parents if not folder.exists()]
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         try:
             with temporary.open("xb") as file:
                 if target.exists():
@@ -104,10 +103,17 @@ def write_whole(path: str | Path, data: bytes) -> None:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        for folder in {target.parent, *(folder.parent for folder in made)}:
-            _flush_folder(folder)
+        _flush_folder(target.parent)
     except OSError as error:
         raise OSError(f"cannot write {path} ({error.strerror or error})") from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, if they are missing."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        _flush_folder(place.parent)
 
 
 def _flush_folder(folder: Path) -> None:
@@ -141,7 +147,7 @@ def lock(path: str | Path) -> Iterator[None]:
     if _held.setdefault(target, token) is not token:
         raise BlockingIOError(f"{path} is being written by this process already: choose another file")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         lock_file = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.lock")
         handle = _locked(lock_file, path)
         try:

@@ -26,7 +26,7 @@ from hw4.files import check_fits, dump_training_data, load_checkpoint, load_trai
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.usefixtures("time_limit", "unchecked")
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 def equal(value, other):
