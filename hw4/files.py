@@ -44,7 +44,7 @@ def dump_training_data(data: dict[str, Any], filename: PathLike) -> None:
     try:
         sealed = _sealed(pickle.dumps(contents.results(data)))
     except ValueError as error:
-        raise ValueError(f"{filename} is not written: {error}") from None
+        raise ValueError(f"{filename} is not written: {_one_line(error)}") from None
     write_whole(Path(filename), sealed)
 
 
@@ -76,7 +76,7 @@ def save_checkpoint(data: dict[str, Any], filename: PathLike) -> None:
         without_length = buffer.getvalue()[:-2]
         sealed = _sealed(without_length + struct.pack("<H", SEAL_SIZE))
     except ValueError as error:
-        raise ValueError(f"{filename} is not written: {error}") from None
+        raise ValueError(f"{filename} is not written: {_one_line(error)}") from None
     write_whole(Path(filename), sealed)
 
 

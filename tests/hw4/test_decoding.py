@@ -202,6 +202,7 @@ BAD_ENTRIES = {
     "NaN among the hyperparameters": {"hp": {"delta": math.nan}},
     "hyperparameters that are too deep": {"hp": {"x": [[[[[[[[[[1]]]]]]]]]]}},
     "a name that is a number": {"hp": {1: 2}},
+    "a name of two lines": {"hp": {"a\nb": nn.Tanh}},
     "rewards that are a number": {"recent_rewards": 7},
     "a best that is NaN": {"best_mean_reward": math.nan},
     "a best that is a text": {"best_mean_reward": "10"},
