@@ -223,7 +223,7 @@ class Actor:
         is_done = False
         while not is_done:
             state, action, reward, is_done = self.agent.step()
-            self.states.append(np.array(state.detach().cpu()))  # a copy: it is kept
+            self.states.append(state.detach().cpu().numpy().copy())  # it is kept
             self.actions.append(int(action))
             self.rewards.append(float(reward))
 
@@ -280,10 +280,12 @@ def _is_reproduced(agent_type: Any) -> bool:
 def _fingerprint(function: Any) -> str:
     """A digest of a function's body, whatever its comments, docstring and layout; "" if it has none to read."""
     try:
-        source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-    except (OSError, TypeError):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+    except (OSError, TypeError, SyntaxError):
         return ""
-    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
+    if not isinstance(tree, ast.FunctionDef):  # a lambda
+        return ""
+    body = tree.body
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
     return hashlib.sha256(ast.unparse(ast.Module(body, [])).encode()).hexdigest()[:16]

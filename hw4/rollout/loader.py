@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 import torch.multiprocessing as mp
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -220,6 +221,7 @@ class _Workers:
             collate_fn=_as_it_is,
             worker_init_fn=_prepare_worker,
             multiprocessing_context=self.stream.context,
+            generator=torch.Generator(),  # it draws a seed for the workers, and would take it from the caller's
             in_order=False,  # who is free plays next; batches are put in order by the episodes' numbers
         )
         self.iterator: Any = iter(loader)
