@@ -3,7 +3,7 @@
 import itertools
 import math
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -344,9 +344,8 @@ class TestInterrupt:
 
     def test_trains_in_another_thread(self):
         trainer = make_trainer()
-        thread = threading.Thread(target=trainer.train, kwargs={"max_episodes": 8})
-        thread.start()
-        thread.join()
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(trainer.train, max_episodes=8).result()
         assert trainer.training_data["episode_num"] == [4, 8]
 
 
