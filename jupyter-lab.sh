@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Start JupyterLab from the project's environment, in the project's root; further arguments go to JupyterLab.
-# Without a screen (on a server, under Slurm, inside xvfb-run) it opens no browser and listens on the machine's
-# addresses, so that the printed URL, which holds the access token, can be opened from elsewhere.
+# Without a screen (on a server, under Slurm, inside xvfb-run) it opens no browser and listens on all of the machine's
+# addresses. The URL that it prints holds the access token and can then be opened from elsewhere; --ip=ADDRESS
+# listens on one address only.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -21,13 +22,15 @@ if ! "$python" -c 'import importlib.util, sys; sys.exit(not importlib.util.find_
     exit 2
 fi
 
-# xvfb-run, whose display nobody sees, is known by the folder it keeps its authority file in.
-options=()
+# These settings keep JupyterLab from covering the lesson with a question about news.
+options=(--LabApp.app_settings_dir="$PWD/cs236781/jupyterlab")
+
+# The display of xvfb-run, which nobody sees, is known by the folder of its authority file.
 if [[ -n "${SLURM_JOB_ID:-}" || "${XAUTHORITY:-}" == */xvfb-run.* ||
     ( "$(uname)" == Linux && -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ) ]]; then
+    options+=(--no-browser)
     # every address: a machine's own name often leads only back to itself; the token guards the door
-    options+=(--no-browser --ip=0.0.0.0)
+    [[ " $* " =~ \ --(ServerApp\.)?ip[=\ ] ]] || options+=(--ip=0.0.0.0)
 fi
 
-# ${options[@]+...}: bash 3.2 (macOS) takes an empty array for an unset variable
-exec "$python" -m jupyterlab ${options[@]+"${options[@]}"} "$@"
+exec "$python" -m jupyterlab "${options[@]}" "$@"

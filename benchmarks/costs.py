@@ -1,4 +1,4 @@
-"""What a step, a reset and an update cost, each by itself, on one core: the figures of docs/scaling.md.
+"""What a step, a reset and an update cost, each by itself, on one core; the figures of docs/scaling.md.
 
 python benchmarks/costs.py
 """
@@ -8,18 +8,20 @@ import io
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from throughput import CHECKPOINT, PUBLISHED, SEED, as_gymnasium_makes_it, policy_actions, replay
+from throughput import CHECKPOINT, PUBLISHED, SEED, policy_actions, replay
 
 from hw4 import answers
 from hw4.env import make_env
 from hw4.experiments import learner_threads, load_policy
 from hw4.rl_ac import AACPolicyGradientLoss, AACPolicyNet
 from hw4.rl_data import TrainBatch
-from hw4.rl_pg import ActionEntropyLoss, BaselinePolicyGradientLoss, PolicyAgent, PolicyNet
-from hw4.rollout.collect import numpy_scores, play_episodes
-from hw4.rollout.loader import episode_seed, one_blas_thread, torch_threads
+from hw4.rl_pg import ActionEntropyLoss, BaselinePolicyGradientLoss, PolicyNet
+from hw4.rollout.collect import Actors, episode_seed, one_blas_thread, torch_threads
+from hw4.rollout.lander import make_fast_env
+from hw4.rollout.numpy_policy import NumpyPolicy
 from hw4.training import PolicyTrainer
 
 EPISODES = 48
@@ -57,48 +59,53 @@ def update(p_net: PolicyNet, loss_fns: list[torch.nn.Module], steps: int) -> flo
         return seconds(lambda: [trainer.train_batch(batch) for _ in range(10)]) / 10
 
 
+def show(what: str, cost: float, unit: str = "us", digits: int = 1) -> None:
+    """Print a line.
+
+    :param cost: in seconds.
+    """
+    print(f"{what:54} {cost * {'us': 1e6, 'ms': 1e3}[unit]:8.{digits}f} {unit}")
+
+
 def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    agent_type, p_net = load_policy(CHECKPOINT)
-    actions = policy_actions((agent_type, p_net), EPISODES)
+    policy = load_policy(CHECKPOINT)
+    actions = policy_actions(policy, EPISODES)
     steps = sum(map(len, actions))
-    env = make_env()
+    env = make_fast_env()
     reset = seconds(lambda: [env.reset(seed=n) for n in range(100)]) / 100
-    print(f"{'a reset':54} {reset * 1e6:8.0f} us")
+    show("a reset", reset, digits=0)
+    for name, make in (("as Gymnasium makes it", make_env), ("with FastLander", make_fast_env)):
+        show(f"a step of the simulator {name}", (seconds(partial(replay, make, actions)) - EPISODES * reset) / steps)
 
-    def per_step(task: Callable[[], object]) -> float:
-        return (seconds(task) - EPISODES * reset) / steps * 1e6
+    def playing(width: int) -> Callable[[], object]:
+        def play() -> None:
+            tickets = iter([(number, episode_seed(SEED, number)) for number in range(EPISODES)])
+            for _, record in actors.play(lambda: next(tickets, None)):
+                record.episode()
 
-    bare = per_step(lambda: replay(as_gymnasium_makes_it, actions))
-    print(f"{'a step of the simulator as Gymnasium makes it':54} {bare:8.1f} us")
-    quick = per_step(lambda: replay(make_env, actions))
-    print(f"{'a step of the simulator as make_env makes it':54} {quick:8.1f} us")
-
-    def playing(net: torch.nn.Module, kind: type[PolicyAgent], lockstep: int) -> Callable[[], object]:
-        players = [kind(make_env(), net) for _ in range(lockstep)]
-        return lambda: list(play_episodes(players, (episode_seed(SEED, n) for n in range(EPISODES))))
+        actors = Actors(*policy, make_fast_env, width)
+        return play
 
     with one_blas_thread():
-        for lockstep in (1, 2, 4, 8):
-            more = seconds_more(playing(p_net, agent_type, lockstep), lambda: replay(make_env, actions)) / steps * 1e6
-            print(f"{f'  all else in playing a step, {lockstep} in lockstep':54} {more:8.1f} us")
+        for width in (1, 2, 4, 8):
+            more = seconds_more(playing(width), lambda: replay(make_fast_env, actions)) / steps
+            show(f"  all else in playing a step, {width} side by side", more)
     torch.manual_seed(SEED)
     large, small = (PolicyNet(8, 4, **{**PUBLISHED, "hidden_layers": hidden}) for hidden in ([512, 256], [128]))
-    state = torch.randn(8, 8).numpy()
+    states = torch.randn(8, 8).numpy()
     with one_blas_thread():
-        scoring = [numpy_scores(net) for net in (large, small)]
-        more = seconds_more(*(lambda scores=scores: [scores(state) for _ in range(500)] for scores in scoring))
-    print(f"{'  more with a network of (512, 256) than of (128,)':54} {more / 500 / len(state) * 1e6:8.1f} us")
+        computing = [NumpyPolicy(net).logits() for net in (large, small)]
+        more = seconds_more(*(lambda logits=logits: [logits(states) for _ in range(500)] for logits in computing))
+    show("  more with a network of (512, 256) than of (128,)", more / 500 / len(states))
 
     hp = answers.part1_aac_hyperparams()
     for n in (600, 1600):
         losses = [AACPolicyGradientLoss(hp["delta"]), ActionEntropyLoss(4, hp["beta"])]
-        print(
-            f"{f'an update from {n} steps, as shipped':54} {update(AACPolicyNet(8, 4, **hp), losses, n) * 1e3:8.2f} ms"
-        )
+        show(f"an update from {n} steps, as shipped", update(AACPolicyNet(8, 4, **hp), losses, n), "ms", 2)
     losses = [BaselinePolicyGradientLoss(), ActionEntropyLoss(4, 0.7)]
-    print(f"{'an update from 2700 steps, as published':54} {update(large, losses, 2700) * 1e3:8.2f} ms")
+    show("an update from 2700 steps, as published", update(large, losses, 2700), "ms", 2)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     make bench-peers        # in an environment of its own, .venv-peers
 
-All play the same environment, from the same seeds, one core each, one run at a time and in turns, until the mean reward
-of the last 100 episodes passes 200 or the steps are used up. PPO runs with Stable-Baselines3's default settings and
-with those of RL Baselines3 Zoo for LunarLander, A2C with the Zoo's.
+All play the same environment from the same seeds, one core each, one run at a time and in turns. A run ends when the
+mean reward of the last 100 episodes passes 200, or when the steps are used up. PPO runs with Stable-Baselines3's
+defaults and with RL Baselines3 Zoo's values for LunarLander, A2C with the Zoo's.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from tqdm import tqdm
 
+from cs236781.files import write_whole
 from hw4.env import ENV_NAME
 from hw4.experiments import train_aac
 
@@ -31,7 +32,7 @@ LEVELS = (100, 150, 200)
 WINDOW = 100  # episodes
 PPO_ZOO = {"n_steps": 1024, "batch_size": 64, "gae_lambda": 0.98, "gamma": 0.999, "n_epochs": 4, "ent_coef": 0.01}
 A2C_ZOO = {"n_steps": 5, "gamma": 0.995, "learning_rate": lambda left: 0.00083 * left, "ent_coef": 1e-5}
-PEERS: dict[str, tuple[Any, int, dict[str, Any]]] = {  # algorithm, environments, settings
+PEERS: dict[str, tuple[Any, int, dict[str, Any]]] = {  # algorithm, environments, arguments
     "ppo default": (PPO, 1, {}),
     "ppo zoo": (PPO, 16, PPO_ZOO),
     "a2c zoo": (A2C, 8, A2C_ZOO),
@@ -91,28 +92,26 @@ class _Watcher(BaseCallback):
 
 def run_peer(name: str, seed: int, steps: int) -> dict[str, Any]:
     """Train with Stable-Baselines3."""
-    algorithm, n_envs, settings = PEERS[name]
+    algorithm, n_envs, arguments = PEERS[name]
     watch = Watch()
-    model = algorithm(
-        "MlpPolicy", make_vec_env(ENV_NAME, n_envs=n_envs, seed=seed), seed=seed, device="cpu", **settings
-    )
+    envs = make_vec_env(ENV_NAME, n_envs=n_envs, seed=seed)
+    model = algorithm("MlpPolicy", envs, seed=seed, device="cpu", **arguments)
     model.learn(total_timesteps=steps, callback=_Watcher(watch))
     return watch.record(name, seed, model.num_timesteps)
 
 
 def run_ours(name: str, seed: int, steps: int) -> dict[str, Any]:
     """Train with this project's hyperparameters, in the 6000 episodes that they are made for."""
-    watch = Watch()
-
-    played = [0]
+    watch, steps_made = Watch(), 0
 
     def post_batch_fn(batch_idx: int, p_net: torch.nn.Module, batch: Any, final: bool) -> None:
-        played[0] += len(batch)
+        nonlocal steps_made
+        steps_made += len(batch)
         if watch.see(batch.total_rewards.tolist()):
             raise KeyboardInterrupt  # which ends a training cleanly
 
     train_aac(seed=seed, num_workers=OURS[name], max_episodes=6000, post_batch_fn=post_batch_fn)
-    return watch.record(name, seed, played[0])
+    return watch.record(name, seed, steps_made)
 
 
 def print_table(records: list[dict[str, Any]]) -> None:
@@ -152,10 +151,7 @@ def main() -> None:
         run = run_ours if name in OURS else run_peer
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             records.append(run(name, seed, args.steps))
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        partial = args.out.with_suffix(".partial")
-        partial.write_text(json.dumps({"runs": records}, indent=1) + "\n")
-        partial.replace(args.out)
+        write_whole(args.out, (json.dumps({"runs": records}, indent=1) + "\n").encode())
     print_table(records)
 
 

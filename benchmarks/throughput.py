@@ -2,11 +2,10 @@
 
     python benchmarks/throughput.py [--quick] [--json] [--plot FILE.png] [--memory]
 
-All is measured in one run, in turns, several times; what is shown are medians. The environment alone, as Gymnasium
-makes it, driven by random actions or by those that the trained policy took, is the limit; sampling adds the policy and
-the way of the episodes to the learner; training adds the learner. (`quick_2` is the environment alone too, but as this
-project makes it: `hw4.env.make_env` leaves out of its step what need not be there.) On a machine with other work to do,
-read the ratios and not the speeds.
+All of it is measured in one run, in turns, several times. Medians are shown. The limit is the environment alone, as
+Gymnasium makes it, with random actions or those that the trained policy took. Sampling adds the policy and the way of
+the episodes to the learner. Training adds the learner. `fast_2` is the environment alone too, with this project's
+FastLander. On a machine with other work to do, read the ratios and not the speeds.
 """
 
 import argparse
@@ -27,11 +26,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hw4 import answers
-from hw4.env import ENV_NAME, make_env
+from hw4.env import make_env
 from hw4.experiments import CHECKPOINT_FILE_FINAL, load_policy, train_aac, train_pg
 from hw4.rl_pg import PolicyAgent
-from hw4.rollout.loader import OnPolicyLoader, episode_seed, one_blas_thread
+from hw4.rollout.collect import collect_in_order, episode_seed
+from hw4.rollout.lander import make_fast_env
+from hw4.rollout.loader import OnPolicyLoader
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT = ROOT / "checkpoints" / CHECKPOINT_FILE_FINAL
@@ -46,37 +46,31 @@ PUBLISHED = {
 PUBLISHED_STEPS_PER_SECOND = 5900  # of the published code, on the same kind of machine: two cores, two workers
 WORKERS = (0, 1, 2)
 SEED = 7
-MEMORY_EVERY = 5.0  # seconds: to ask takes some 30 ms, in which those who are asked about are slowed down
+MEMORY_EVERY = 5.0  # seconds; to ask takes some 30 ms and slows down the processes that are asked about
+
+Policy = tuple[type[PolicyAgent], torch.nn.Module]
 
 
-# --- what is measured; each gives steps per second
-
-
-def as_gymnasium_makes_it() -> gym.Env:
-    """Beresheet-v2 without the checker that looks at every step, and otherwise as it comes."""
-    return gym.make(ENV_NAME, disable_env_checker=True)
-
-
-def env_only(processes: int, actions: list[list[int]], make: Callable[[], gym.Env] = as_gymnasium_makes_it) -> float:
-    """The environment alone: episodes with known actions, replayed in each of some processes; seeds as recorded."""
+def env_only(processes: int, actions: list[list[int]], make: Callable[[], gym.Env] = make_env) -> float:
+    """The environment alone, in steps per second: each process replays episodes whose actions are known."""
     context = mp.get_context("fork")
-    start, finished = context.Barrier(processes + 1), context.Barrier(processes + 1)
-    players = [context.Process(target=_replay, args=(make, actions, start, finished)) for _ in range(processes)]
-    for player in players:
-        player.start()
-    start.wait()
+    barrier = context.Barrier(processes + 1)
+
+    def work() -> None:
+        barrier.wait()
+        replay(make, actions)
+        barrier.wait()
+
+    workers = [context.Process(target=work) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
     began = time.perf_counter()
-    finished.wait()
+    barrier.wait()
     seconds = time.perf_counter() - began
-    for player in players:
-        player.join()
+    for worker in workers:
+        worker.join()
     return processes * sum(map(len, actions)) / seconds
-
-
-def _replay(make: Callable[[], gym.Env], actions: list[list[int]], start: Any, finished: Any) -> None:
-    start.wait()
-    replay(make, actions)
-    finished.wait()
 
 
 def replay(make: Callable[[], gym.Env], actions: list[list[int]]) -> None:
@@ -90,7 +84,7 @@ def replay(make: Callable[[], gym.Env], actions: list[list[int]]) -> None:
 
 def random_actions(episodes: int) -> list[list[int]]:
     """The actions of episodes played at random."""
-    env, random, played = make_env(), np.random.default_rng(SEED), []
+    env, random, played = make_fast_env(), np.random.default_rng(SEED), []
     for number in range(episodes):
         env.reset(seed=episode_seed(SEED, number))
         played.append([])
@@ -102,19 +96,16 @@ def random_actions(episodes: int) -> list[list[int]]:
     return played
 
 
-def policy_actions(policy: tuple[type[PolicyAgent], torch.nn.Module], episodes: int) -> list[list[int]]:
+def policy_actions(policy: Policy, episodes: int) -> list[list[int]]:
     """The actions of episodes that a policy plays."""
-    agent_type, p_net = policy
-    agent = agent_type(make_env(), p_net)
-    with one_blas_thread():
-        return [agent.play_episode(episode_seed(SEED, n)).actions.tolist() for n in range(episodes)]
+    played = collect_in_order(*policy, [episode_seed(SEED, number) for number in range(episodes)])
+    return [[experience.action for experience in episode.experiences] for episode in played]
 
 
-def sampling(policy: tuple[type[PolicyAgent], torch.nn.Module], num_workers: int, batches: int) -> float:
-    """Batches of 32 episodes from the loader, with nobody learning; after a first one, in which workers start."""
-    agent_type, p_net = policy
-    p_net.share_memory()
-    with OnPolicyLoader(lambda: agent_type(make_env(), p_net), 32, 0.99, seed=SEED, num_workers=num_workers) as loader:
+def sampling(policy: Policy, num_workers: int, batches: int) -> float:
+    """Steps per second of batches of 32 episodes, with nobody learning, after a first one in which workers start."""
+    policy[1].share_memory()
+    with OnPolicyLoader(*policy, 32, 0.99, seed=SEED, num_workers=num_workers) as loader:
         stream = iter(loader)
         next(stream)
         began = time.perf_counter()
@@ -122,7 +113,7 @@ def sampling(policy: tuple[type[PolicyAgent], torch.nn.Module], num_workers: int
         return steps / (time.perf_counter() - began)
 
 
-def training(setting: str, num_workers: int, episodes: int) -> dict[str, float]:
+def training(kind: str, num_workers: int, episodes: int) -> dict[str, float]:
     """A whole training run, from making the network to the last update."""
     updates: list[float] = []
 
@@ -134,8 +125,8 @@ def training(setting: str, num_workers: int, episodes: int) -> dict[str, float]:
     kwargs = {"seed": SEED, "num_workers": num_workers, "max_episodes": episodes, "post_batch_fn": post_batch_fn}
     with watched_memory() as memory:
         began = time.perf_counter()
-        if setting == "shipped":
-            data = train_aac(hp=answers.part1_aac_hyperparams(), **kwargs)
+        if kind == "shipped":
+            data = train_aac(**kwargs)
         else:
             data = train_pg(baseline=True, entropy=True, hp=PUBLISHED, **kwargs)
     return {
@@ -179,18 +170,16 @@ def proportional_set_size() -> float:
 def memory_growth(episodes: int = 15_000, early: int = 500) -> dict[int, float]:
     """Memory of learner and workers in MB, after some episodes and at the end of a long run; by episodes played."""
     megabytes: dict[int, float] = {}
-    played = [0]
+    played = 0
 
     def post_batch_fn(batch_idx: int, p_net: torch.nn.Module, batch: Any, final: bool) -> None:
-        played[0] += batch.num_episodes
-        if final or (played[0] >= early and not megabytes):
-            megabytes[played[0]] = proportional_set_size()
+        nonlocal played
+        played += batch.num_episodes
+        if final or (played >= early and not megabytes):
+            megabytes[played] = proportional_set_size()
 
     train_aac(seed=SEED, num_workers=2, max_episodes=episodes, post_batch_fn=post_batch_fn)
     return megabytes
-
-
-# --- the run, and how it is shown
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -203,7 +192,7 @@ def measure(quick: bool) -> dict[str, Any]:
         "env_only 1": lambda: env_only(1, by_chance),
         "env_only 2": lambda: env_only(2, by_chance),
         "env_only policy_2": lambda: env_only(2, by_policy),
-        "env_only quick_2": lambda: env_only(2, by_chance, make_env),
+        "env_only fast_2": lambda: env_only(2, by_chance, make_fast_env),
         **{f"sampling {n}": lambda n=n: sampling(policy, n, 1 * scale) for n in WORKERS},
         **{f"training shipped {n}": lambda n=n: training("shipped", n, 1200 if quick else 2400) for n in (0, 2)},
         **{f"training published {n}": lambda n=n: training("published", n, 640) for n in (0, 2)},
@@ -223,8 +212,8 @@ def speeds(taken: dict[str, list]) -> dict[str, Any]:
     """Median steps per second, nested by what was measured."""
     nested: dict[str, Any] = {}
     for name, values in taken.items():
-        if name == "env_only quick_2":
-            continue  # it is no limit, so no ratio is taken to it
+        if name == "env_only fast_2":
+            continue  # it is not the limit
         *path, last = name.split()
         place = nested
         for key in path:

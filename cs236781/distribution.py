@@ -1,22 +1,24 @@
-"""The copy of the assignment that students receive, made from this project with the solutions taken out.
+"""The copy of the assignment that students receive: this project with the solutions taken out.
 
     prepare_dist(out_dir=".")        -> hw4-dist.zip
 
-What a student writes is marked in `hw4` with the decorator `@exercise("the task")`. In the students' copy the mark and
-the body give way to the task, as a comment, and a `raise NotImplementedError` that names the exercise, under the same
-signature and docstring. The answers to the notebook's questions, the constants part1_q1 and so on, give way likewise.
+`tests/exercises.toml` says what a student writes. In the copy the body of such a function gives way to the task, as a
+comment, and a `raise NotImplementedError` that names the exercise; signature and docstring stay. An answer to one of
+the notebook's questions, a constant, gives way to a placeholder. Helpers of the solution are left out.
 
 The same files give the same bytes.
 """
 
 import subprocess
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import libcst as cst
 from libcst import matchers as m
 
+from cs236781.exercises import TABLE, Exercise, load_exercises
 from cs236781.files import check_folder_writable, write_whole, zipped
 from cs236781.jupyter_utils import cleared
 
@@ -24,7 +26,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 NAME = "hw4-dist"
 
-# What is packed, of all that git tracks; a file that is new elsewhere stays out until it is named here.
+# What is packed, of all that git tracks. A file that is new elsewhere stays out until it is named here.
 PACKED = (
     ".gitignore",
     "LICENSE",
@@ -39,18 +41,19 @@ PACKED = (
     "requirements.lock",
     "tests",
 )
-# Of these, what makes the copy, and what is about the solution's results: the executed notebook, its page.
+# Of these, what is the instructor's, and what tests the solution's results: the executed notebook and its page.
 LEFT_OUT = (
     "cs236781/distribution.py",
-    "hw4/exercise.py",
+    "cs236781/grading",
+    "tests/cs236781/grading",
     "tests/cs236781/test_browser.py",
     "tests/cs236781/test_distribution.py",
+    "tests/cs236781/test_exercises.py",
     "tests/test_notebook.py",
 )
-LEFT_OUT_COMMANDS = ("prepare-dist",)
 README = "docs/students.md"  # README.md in the copy
-
-NOT_WRITTEN = "an exercise, not written yet"
+# The linter's settings for code whose imports wait for the exercises that need them.
+LINTER = 'extend = "../pyproject.toml"\nsrc = [".."]\nlint.extend-ignore = ["F401"]\n'
 
 LINE_LENGTH = 120
 
@@ -60,8 +63,8 @@ def prepare_dist(*, root: str | Path = PROJECT, out_dir: str | Path = ".") -> Pa
 
     :param root: the project, in a git working tree.
     :param out_dir: the folder the archive goes into.
-    :raises OSError: no writing in out_dir, no git, root is no git working tree, or a file is missing.
-    :raises ValueError: an exercise is marked in a way that is not understood, or something to be left out is not there.
+    :raises OSError: out_dir cannot be written to, there is no git, root is no git working tree, or a file is missing.
+    :raises ValueError: the table of exercises does not fit the code.
     """
     root, out_dir = Path(root).resolve(), Path(out_dir)
     check_folder_writable(out_dir)
@@ -70,25 +73,30 @@ def prepare_dist(*, root: str | Path = PROJECT, out_dir: str | Path = ".") -> Pa
     target = out_dir / f"{NAME}.zip"
     archive = zipped(NAME, contents, executable)
     write_whole(target, archive)
-    exercises = sum(data.decode().count(NOT_WRITTEN) for name, data in contents.items() if name.startswith("hw4/"))
-    print(f"{target}: {len(contents)} files, {len(archive) / 1e6:.2f} MB, {exercises} exercises to write")
+    print(
+        f"{target}: {len(contents)} files, {len(archive) / 1e6:.2f} MB, {len(load_exercises(root))} exercises to write"
+    )
     return target
 
 
 def students_files(root: Path) -> dict[str, bytes]:
     """The students' files, by name: see `prepare_dist`."""
-    tracked = _tracked(root)
-    missing = [name for name in LEFT_OUT if name not in tracked]
+    names = _tracked(root)
+    missing = [name for name in LEFT_OUT if not (root / name).exists()]
     if missing:
         raise ValueError(f"{missing[0]} is to be left out and is not there: is it called otherwise by now?")
-    files = {name: _students_file(root, name) for name in tracked if name not in LEFT_OUT}
-    files["README.md"] = (root / README).read_bytes()
-    return files
+    exercises = load_exercises(root)
+    files = {name: (root / name).read_bytes() for name in names}
+    for name, data in files.items():
+        if name.endswith(".ipynb"):
+            files[name] = cleared(root / name)
+        elif name.startswith("hw4/") and name.endswith(".py"):
+            files[name] = without_solutions(data.decode(), name, exercises).encode()
+    return files | {"README.md": (root / README).read_bytes(), "hw4/ruff.toml": LINTER.encode()}
 
 
 def _tracked(root: Path) -> list[str]:
-    command = ["git", "-C", str(root), "ls-files", "-z", "--", *(f":(glob){name}" for name in PACKED)]
-    command += [f":(glob){name}/**" for name in PACKED if (root / name).is_dir()]
+    command = ["git", "-C", str(root), "ls-files", "-z", "--", *PACKED, *(f":(exclude){name}" for name in LEFT_OUT)]
     try:
         listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except FileNotFoundError as error:
@@ -98,122 +106,105 @@ def _tracked(root: Path) -> list[str]:
     return sorted(filter(None, listing.split("\0")))
 
 
-def _students_file(root: Path, name: str) -> bytes:
-    path = root / name
-    if name.endswith(".ipynb"):
-        return cleared(path)
-    if name.startswith("hw4/") and name.endswith(".py"):
-        return without_solutions(path.read_text(encoding="utf-8")).encode()
-    if name == "main.py":
-        return without_commands(path.read_text(encoding="utf-8"), LEFT_OUT_COMMANDS).encode()
-    if name == "pyproject.toml":
-        return _with_imports_waiting(path.read_text(encoding="utf-8")).encode()
-    return path.read_bytes()
-
-
-def _with_imports_waiting(pyproject: str) -> str:
-    """The linter's settings for code whose imports wait for the exercises that need them."""
-    table = "[tool.ruff.lint.per-file-ignores]\n"
-    if pyproject.count(table) != 1:
-        raise ValueError(f"pyproject.toml has no single table {table.strip()}, where hw4's waiting imports are allowed")
-    return pyproject.replace(table, table + '"hw4/*" = ["F401"] # imported for exercises that are yet to be written\n')
-
-
 # --- solutions out
 
+_IMPORT = m.SimpleStatementLine([m.Import() | m.ImportFrom()])
 
-def without_solutions(source: str) -> str:
-    """A module's source with the bodies of its exercises, and its answers, replaced by what is to be done there.
 
-    :raises ValueError: a mark is not understood.
+def without_solutions(source: str, file: str, exercises: Sequence[Exercise]) -> str:
+    """A module's source as students receive it.
+
+    :param file: the module's path in the project.
+    :raises ValueError: the module lacks what the table names, or what is given to students needs a left-out helper.
     """
-    return cst.parse_module(source).visit(_Emptier()).code
+    module = cst.parse_module(source)
+    helpers = {helper for exercise in exercises for helper in exercise.helpers}
+    own = [exercise for exercise in exercises if exercise.file == file]
+    pending = {name: exercise for exercise in own for name in [*exercise.functions, *exercise.start]}
+    absent = {helper for exercise in own for helper in exercise.helpers} - {_name(node) for node in module.body}
+    if own:
+        module = _without_helpers(module, helpers)
+        module = module.with_changes(body=list(_rewritten(module.body, pending)))
+    if absent := absent | pending.keys():
+        raise ValueError(f"{TABLE} names {min(absent)}, which is not in {file}")
+    if needed := helpers & _values(module, m.Name()):
+        raise ValueError(f"{min(needed)} is left out of the students' copy, and what is given in {file} needs it")
+    return module.code
 
 
-class _Emptier(cst.CSTTransformer):
-    def __init__(self) -> None:
-        self.scope: list[str] = []
+def _without_helpers(module: cst.Module, helpers: Collection[str]) -> cst.Module:
+    """The module without helpers, their imports, and what is imported for helpers alone.
 
-    def visit_ClassDef(self, node: cst.ClassDef) -> None:  # noqa: N802 - libcst's names
-        self.scope.append(node.name.value)
-
-    def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.ClassDef:  # noqa: N802
-        self.scope.pop()
-        return updated_node
-
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:  # noqa: N802
-        self.scope.append(node.name.value)
-
-    def leave_FunctionDef(  # noqa: N802
-        self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef
-    ) -> cst.FunctionDef:
-        name = ".".join(self.scope)
-        indent = 4 * len(self.scope)
-        self.scope.pop()
-        marks = [mark for mark in updated_node.decorators if m.matches(mark, _MARK)]
-        if not marks:
-            return updated_node
-        task, start = _read_mark(name, marks[0])
-        statement = _not_written(name) if start is None else cst.SimpleStatementLine([cst.Return(start)])
-        statement = statement.with_changes(leading_lines=_comment(f"TODO: {task}", indent))
-        block = cst.ensure_type(updated_node.body, cst.IndentedBlock)
-        docstring = block.body[:1] if updated_node.get_docstring() is not None else []
-        return updated_node.with_changes(
-            decorators=[mark for mark in updated_node.decorators if mark not in marks],
-            body=block.with_changes(body=[*docstring, statement], footer=_blank(block.footer)),
-        )
-
-    def leave_Module(self, original_node: cst.Module, updated_node: cst.Module) -> cst.Module:  # noqa: N802
-        """Take the import of the mark out; the blank line that may stand above it stays above what follows."""
-        body = list(updated_node.body)
-        for index, statement in enumerate(body):
-            if m.matches(statement, _IMPORT):
-                import_ = cst.ensure_type(body.pop(index), cst.SimpleStatementLine)
-                if m.matches(body[index], m.SimpleStatementLine([m.Import() | m.ImportFrom()])):
-                    body[index] = body[index].with_changes(leading_lines=import_.leading_lines)
-                break
-        return updated_node.with_changes(body=body)
-
-    def leave_SimpleStatementLine(  # noqa: N802
-        self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
-    ) -> cst.SimpleStatementLine:
-        if self.scope or not m.matches(updated_node, _ANSWER):
-            return updated_node
-        assignment = cst.ensure_type(updated_node.body[0], cst.Assign)
-        name = cst.ensure_type(assignment.targets[0].target, cst.Name).value
-        lines = _comment(f"TODO: Answer the question of the notebook, in Markdown, in place of this text ({name}).", 0)
-        return updated_node.with_changes(
-            leading_lines=[*_blank(updated_node.leading_lines), *lines],
-            body=[assignment.with_changes(value=cst.SimpleString(f'r"""\nYour answer ({name}: {NOT_WRITTEN}).\n"""'))],
-        )
+    An import that a body needs stays, as a hint.
+    """
+    given: list[Any] = [statement for statement in module.body if _name(statement) not in helpers]
+    code = cst.Module([statement for statement in given if not m.matches(statement, _IMPORT)])
+    used = {name.strip("\"'") for name in _values(code, m.Name() | m.SimpleString())}  # strings as in __all__
+    body: list[Any] = []
+    blank: Sequence[cst.EmptyLine] = ()  # that stood above an import which is gone
+    for statement in given:
+        if m.matches(statement, _IMPORT):
+            import_ = statement.body[0]
+            names = [alias for alias in import_.names if (name := _bound_name(alias)) in used and name not in helpers]
+            if not names:
+                blank = blank or statement.leading_lines
+                continue
+            names[-1] = names[-1].with_changes(comma=import_.names[-1].comma)
+            statement = statement.with_deep_changes(import_, names=names)
+            statement = statement.with_changes(leading_lines=statement.leading_lines or blank)
+        blank = ()
+        body.append(statement)
+    return module.with_changes(body=body)
 
 
-_MARK = m.Decorator(m.Call(m.Name("exercise")))
-_IMPORT = m.SimpleStatementLine([m.ImportFrom(module=m.Attribute(m.Name("hw4"), m.Name("exercise")))])
-_ANSWER = m.SimpleStatementLine(
-    [m.Assign([m.AssignTarget(m.Name(m.MatchRegex(r"part\d+_q\d+")))], m.SimpleString() | m.ConcatenatedString())]
-)
+def _values(module: cst.Module, kind: m.OneOf | m.Name) -> set[str]:
+    nodes: Sequence[Any] = m.findall(module, kind)
+    return {node.value for node in nodes}
 
 
-def _read_mark(name: str, mark: cst.Decorator) -> tuple[str, cst.BaseExpression | None]:
-    """The task that a mark carries, and what the function is to return meanwhile, if anything."""
-    match cst.ensure_type(mark.decorator, cst.Call).args:
-        case [cst.Arg(cst.SimpleString() | cst.ConcatenatedString() as task, None), *rest]:
-            text = task.evaluated_value
-            start = [argument.value for argument in rest if argument.keyword and argument.keyword.value == "start"]
-            if isinstance(text, str) and len(start) == len(rest) <= 1:
-                return text, _dedented(start[0]) if start else None
-    raise ValueError(f'the exercise {name} is not marked as @exercise("its task") or @exercise("its task", start=...)')
+def _bound_name(alias: cst.ImportAlias) -> str:
+    return alias.evaluated_alias or alias.evaluated_name.partition(".")[0]
 
 
-def _not_written(name: str) -> cst.SimpleStatementLine:
-    message = cst.SimpleString(f'"{name}: {NOT_WRITTEN}"')
-    return cst.SimpleStatementLine([cst.Raise(cst.Call(cst.Name("NotImplementedError"), [cst.Arg(message)]))])
+def _rewritten(body: Iterable[Any], pending: dict[str, Exercise], scope: str = "") -> Iterator[Any]:
+    """Statements with those that are pending emptied, and taken from there."""
+    for statement in body:
+        name = scope + _name(statement)
+        if isinstance(statement, cst.ClassDef):
+            inside = list(_rewritten(statement.body.body, pending, f"{name}."))
+            yield statement.with_deep_changes(statement.body, body=inside)
+        elif name in pending:
+            yield _placeholder(statement, name, pending.pop(name))
+        else:
+            yield statement
 
 
-def _dedented(expression: cst.BaseExpression) -> cst.BaseExpression:
-    """An expression from a decorator's arguments, as it is laid out a level further to the left."""
-    return cst.parse_expression(cst.Module([]).code_for_node(expression).replace("\n    ", "\n"))
+def _placeholder(statement: Any, name: str, exercise: Exercise) -> Any:
+    """A function or an answer with the task in place of the solution."""
+    first = exercise.functions[0]
+    task = f"TODO: {exercise.task if name == first else f'as {first} says.'}"
+    if not isinstance(statement, cst.FunctionDef):
+        answer = cst.parse_statement(f'{name} = r"""\nYour answer ({exercise.mark}).\n"""')
+        return answer.with_changes(leading_lines=[*_blank(statement.leading_lines), *_comment(task, 0)])
+    if name in exercise.start:
+        task += f" ({exercise.mark})"
+        body = cst.parse_statement(f"return {exercise.start[name]}")
+    else:
+        body = cst.parse_statement(f'raise NotImplementedError("{exercise.mark}")')
+    if name in exercise.functions:
+        body = body.with_changes(leading_lines=_comment(task, 4 * len(name.split("."))))
+    block: Any = statement.body
+    docstring = block.body[:1] if statement.get_docstring() is not None else []
+    return statement.with_deep_changes(block, body=[*docstring, body], footer=_blank(block.footer))
+
+
+def _name(statement: Any) -> str:
+    """The name that a statement defines; empty if it defines none."""
+    if m.matches(statement, m.FunctionDef() | m.ClassDef()):
+        return statement.name.value
+    if m.matches(statement, m.SimpleStatementLine([m.Assign([m.AssignTarget(m.Name())])])):
+        return statement.body[0].targets[0].target.value
+    return ""
 
 
 def _blank(lines: Sequence[cst.EmptyLine]) -> list[cst.EmptyLine]:
@@ -223,39 +214,3 @@ def _blank(lines: Sequence[cst.EmptyLine]) -> list[cst.EmptyLine]:
 def _comment(text: str, indent: int) -> list[cst.EmptyLine]:
     lines = textwrap.wrap(text, LINE_LENGTH - indent - len("# "), break_long_words=False, break_on_hyphens=False)
     return [cst.EmptyLine(comment=cst.Comment(f"# {line}")) for line in lines]
-
-
-# --- commands out
-
-
-def without_commands(source: str, names: Sequence[str]) -> str:
-    """The command line's source without some commands: their rows in its table, and the functions that they name.
-
-    :raises ValueError: there is no such command.
-    """
-    remover = _CommandRemover(names)
-    code = cst.parse_module(source).visit(remover).code
-    if remover.left:
-        raise ValueError(f"main.py has no command {remover.left.pop()}, which is to be left out")
-    return code
-
-
-class _CommandRemover(cst.CSTTransformer):
-    def __init__(self, names: Sequence[str]):
-        self.left = set(names)
-        stems = [name.replace("-", "_") for name in names]
-        self.functions = {*stems, *(f"{stem}_arguments" for stem in stems)}
-
-    def leave_FunctionDef(  # noqa: N802
-        self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef
-    ) -> cst.FunctionDef | cst.RemovalSentinel:
-        return cst.RemoveFromParent() if updated_node.name.value in self.functions else updated_node
-
-    def leave_DictElement(  # noqa: N802
-        self, original_node: cst.DictElement, updated_node: cst.DictElement
-    ) -> cst.DictElement | cst.RemovalSentinel:
-        key = updated_node.key
-        if isinstance(key, cst.SimpleString) and key.evaluated_value in self.left:
-            self.left.discard(str(key.evaluated_value))
-            return cst.RemoveFromParent()
-        return updated_node

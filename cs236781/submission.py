@@ -2,14 +2,13 @@
 
     prepare_submission(["123456789", "987654321"], out_dir=".")        -> hw4-123456789_987654321.zip
 
-The same files give the same bytes. Nothing is left behind by a submission that fails: the notebooks and an earlier
-archive stay as they were.
+The same files give the same bytes. A submission that fails leaves the notebooks and an earlier archive as they were.
 """
 
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -21,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 MAX_FILE_BYTES = 50_000_000
 
-# Folders that are no part of what is handed in, at any depth; hidden ones are left out too.
+# Not handed in, at any depth; nor is what is hidden.
 _LEFT_OUT_FOLDERS = {"__pycache__", "checkpoints", "out", "dist", "build", "venv", "env", "node_modules"}
 _LEFT_OUT_FILES = re.compile(r".*\.(pyc|pyo|tmp|bak)|.*~|hw4-[^/]*\.zip", re.IGNORECASE)
 
@@ -37,15 +36,15 @@ def prepare_submission(
 ) -> Path:
     """Run the project's notebooks, export them as one page and pack the archive; returns the archive's path.
 
-    :param ids: one identifier for each student, in the order that the archive's name gives them.
+    :param ids: one identifier for each student, in the order of the archive's name.
     :param root: the project; every PartN_*.ipynb in it is run, in the order of N.
     :param out_dir: the folder the archive goes into.
     :param skip_run: do not run the notebooks; export the outputs they hold.
-    :param allow_errors: go on after cells that fail, their errors among the outputs.
+    :param allow_errors: go on after a cell that fails; its error is among the outputs.
     :param timeout: seconds a single cell may take; no limit by default.
-    :raises ValueError, TypeError: an id is no plain identifier, or given twice; a file is larger than 50 MB, or is a
-        link that leads out of the project (said before anything runs).
-    :raises OSError: there is no notebook, or no writing in out_dir (said before anything runs).
+    :raises ValueError, TypeError: an id is no plain identifier, or given twice; a file is larger than 50 MB, or a link
+        that leads out of the project (said before anything runs).
+    :raises OSError: there is no notebook, or out_dir cannot be written to (said before anything runs).
     :raises NotebookError: a notebook cannot be read, or a cell failed.
     """
     name = _archive_name(ids)
@@ -67,13 +66,13 @@ def prepare_submission(
         contents = {path.relative_to(root).as_posix(): path.read_bytes() for path in handed_in_files(root)}
         contents |= {path.name: result.read_bytes() for path, result in finished.items()}
         contents[page.name] = page.read_bytes()
-        _check_sizes({member: len(data) for member, data in contents.items()})
-        executable = {member for member in contents if (root / member).is_file() and _is_executable(root / member)}
-        archive = zipped(name, contents, executable)
+    _check_sizes({member: len(data) for member, data in contents.items()})
+    executable = {member for member in contents if (root / member).is_file() and (root / member).stat().st_mode & 0o100}
+    archive = zipped(name, contents, executable)
 
-        if not skip_run:
-            for path in notebooks:
-                write_whole(path, contents[path.name])
+    if not skip_run:
+        for path in notebooks:
+            write_whole(path, contents[path.name])
     target = out_dir / f"{name}.zip"
     write_whole(target, archive)
     print(_summary(target, contents, len(archive)))
@@ -81,26 +80,25 @@ def prepare_submission(
 
 
 def find_notebooks(root: str | Path) -> list[Path]:
-    """The project's PartN_*.ipynb in the order of N; FileNotFoundError where there is none."""
-    numbered = [(re.fullmatch(r"Part(\d+)_.*\.ipynb", path.name), path) for path in Path(root).iterdir()]
-    found = sorted(
-        (int(match[1]), path.name, path)
-        for match, path in numbered
-        if match and path.is_file() and not path.is_symlink()
-    )
-    if not found:
+    """The project's PartN_*.ipynb in the order of N; FileNotFoundError if there is none."""
+    numbers = {
+        path: int(match[1])
+        for path in sorted(Path(root).iterdir())
+        if (match := re.fullmatch(r"Part(\d+)_.*\.ipynb", path.name)) and path.is_file() and not path.is_symlink()
+    }
+    if not numbers:
         raise FileNotFoundError(f"there is no notebook PartN_*.ipynb in {root}")
-    return [path for _, _, path in found]
+    return sorted(numbers, key=numbers.__getitem__)
 
 
 def handed_in_files(root: Path) -> list[Path]:
     """The files of a project that go into the archive, sorted by name.
 
-    Left out: what is hidden, caches, environments, checkpoints, build products, earlier archives, and links that
-    lead to any of these, to a folder or nowhere; a link to a file that does go in is packed as that file's content.
+    Left out: what is hidden, caches, environments, checkpoints, build products, earlier archives, and links that lead
+    to any of these, to a folder or nowhere. A link to a file that does go in is packed as that file's content.
 
-    :raises ValueError: a link leads out of the project. Were it left out, its file would be missed only when the
-        archive is opened.
+    :raises ValueError: a link leads out of the project. Without it, its file would be missed only when the archive is
+        opened.
     """
     root = root.resolve()
     return sorted(_walk(root, root), key=lambda path: path.relative_to(root).as_posix())
@@ -117,16 +115,13 @@ def _walk(folder: Path, root: Path) -> Iterable[Path]:
                     f"{path.relative_to(root)} is a link that leads out of the project, to {target}: "
                     "put a copy in its place, or remove it"
                 )
-            if target.is_file() and not any(_left_out(root / part) for part in _with_parents(target.relative_to(root))):
+            within = [place for place in (target, *target.parents) if place != root and place.is_relative_to(root)]
+            if target.is_file() and not any(map(_left_out, within)):
                 yield path
         elif path.is_dir():
             yield from _walk(path, root)
         elif path.is_file():  # no sockets, pipes or devices
             yield path
-
-
-def _with_parents(relative: Path) -> list[Path]:
-    return [relative, *list(relative.parents)[:-1]]
 
 
 def _left_out(path: Path) -> bool:
@@ -144,28 +139,23 @@ def _archive_name(ids: Sequence[str]) -> str:
         raise TypeError(f"ids is a list of identifiers, not the single string {ids!r}: write [{ids!r}]")
     if not ids:
         raise ValueError("no id was given: give one for each student")
-    for student in ids:
+    for student, count in Counter(ids).items():
         if not isinstance(student, str):
             raise TypeError(f"an id is a string, not {student!r}")
         if not re.fullmatch(r"[A-Za-z0-9]+", student):
             raise ValueError(f"the id {student!r} is not a plain identifier: it may hold letters and digits only")
-    twice = [student for student, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise ValueError(f"the id {twice[0]} was given twice: give each once")
+        if count > 1:
+            raise ValueError(f"the id {student} was given twice: give each once")
     return f"hw4-{'_'.join(ids)}"
 
 
-def _check_sizes(sizes: dict[str, int]) -> None:
+def _check_sizes(sizes: Mapping[str, int]) -> None:
     for member, size in sizes.items():
         if size > MAX_FILE_BYTES:
             raise ValueError(
-                f"{member} has {size / 1e6:.1f} MB, and a file handed in may have {MAX_FILE_BYTES // 1_000_000}: "
+                f"{member} has {size / 1e6:.1f} MB, and a file handed in may have {MAX_FILE_BYTES / 1e6:g}: "
                 "make it smaller, or move it out of the project"
             )
-
-
-def _is_executable(path: Path) -> bool:
-    return bool(path.stat().st_mode & 0o100)
 
 
 def _runs_missing(path: Path) -> str:
@@ -174,7 +164,7 @@ def _runs_missing(path: Path) -> str:
     return f" ({len(not_run)} of its {len(cells)} code cells were never run)" if not_run else ""
 
 
-def _summary(target: Path, contents: dict[str, bytes], archive_bytes: int) -> str:
+def _summary(target: Path, contents: Mapping[str, bytes], archive_bytes: int) -> str:
     """What went in, by top-level file or folder, with sizes."""
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()

@@ -1,8 +1,9 @@
 """Policy gradients and advantage actor-critic, landing `Beresheet-v2` on the moon.
 
-Read the modules in the order of the data: an agent (`rl_pg`, `rl_ac`) plays an environment (`env`); what it lives
-through becomes an Experience, an Episode and a TrainBatch (`rl_data`); a loss and a trainer (`rl_pg`, `rl_ac`) learn
-from it; `experiments` names the runs and keeps their results; `evaluation` and `plots` say how good they are.
+Read the modules in the order of the data. An agent plays an environment (`env`). Its steps become an Experience, an
+Episode and a TrainBatch (`rl_data`). Losses learn from a batch (`rl_pg`, then `rl_ac`), and a trainer steps them
+(`training`). `answers`, `hyperparams`, `optim` and `files` say with what, and keep it. `rollout` plays agents fast.
+`experiments` puts all together: a named configuration becomes a results file. `study` says what many runs are worth.
 
 Importing the package registers `Beresheet-v2` with Gymnasium.
 """

@@ -13,7 +13,7 @@ from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
-from tests.exercises import (  # noqa: F401 - pytest finds these hooks by their names
+from tests.exercise_report import (  # noqa: F401 - pytest finds these hooks by their names
     pytest_report_teststatus,
     pytest_runtest_makereport,
     pytest_terminal_summary,

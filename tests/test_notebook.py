@@ -12,6 +12,8 @@ from cs236781.jupyter_utils import run_notebook
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "Part1_DeepRL.ipynb"
 
+pytestmark = pytest.mark.timeout(900)
+
 
 def printed(notebook):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -3,45 +3,39 @@
     rows = check_submissions(["hw4-1.zip", "hw4-2_3.zip"], csv_file="marks.csv", jobs=2)
     print(table(rows))
 
-The code in an archive runs in sandboxes only (see `cs236781/sandbox.py`). The tests and all else but the package
-`hw4` are the checker's own; of the archive, nothing but its `hw4` is used. All tests are run in one process; where
-that does not come to its end, each exercise is run in one of its own, with half of the time, so that an endless loop or
-a crash in one leaves the others' results.
+The tests are those that `tests/exercises.toml` names, counted by the notebook's sections. Of an archive only the
+package `hw4` is used; all else is the checker's own. Its code runs in sandboxes only (see `grading/sandbox.py`).
+
+All tests are run in one process. If that does not come to its end, each section's are run in one of their own, with
+half of the time: an endless loop or a crash in one leaves the others' results.
 """
 
 import csv
 import io
+import json
 import os
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tabulate import tabulate
 from tqdm import tqdm
 
+from cs236781.exercises import Exercise, load_exercises
 from cs236781.files import check_file_writable, write_whole
-from cs236781.grading import pytest_report, unpacking
+from cs236781.grading import unpacking
 from cs236781.grading.sandbox import Limits, Outcome, Sandbox, namespaces, scratch_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-# The exercises, and where their tests begin: files, or files::classes. Only tests that are quick.
-EXERCISES = {
-    "data": ["tests/hw4/test_rl_data.py"],
-    "agent": ["tests/hw4/test_rl_pg.py"],
-    "losses": ["tests/hw4/test_losses.py"],
-    "training": ["tests/hw4/test_training.py"],
-    "actor-critic": ["tests/hw4/test_rl_ac.py"],
-    "figures": ["tests/hw4/test_published_figures.py"],
-}
-
 LIMITS = Limits(seconds=60, megabytes=2000)  # the tests take some 20 seconds
 
-_MAX_REPORT_BYTES = 4_000_000  # some forty times what the tests' own report has
+_MAX_REPORT_BYTES = 20_000_000  # some forty times what the tests' own report has
 
 _OUT_OF_MEMORY = ("MemoryError", "allocate memory", "bad_alloc")
 
@@ -51,7 +45,8 @@ class Row:
     """What was found about an archive.
 
     :param ids: the students' ids, joined by underscores; empty where not even the archive's name gives them.
-    :param passed: for each exercise, how many of its tests passed.
+    :param passed: how many of each section's tests passed.
+    :param totals: how many there are.
     :param status: "ok", or what kept tests from being run to their end.
     """
 
@@ -61,21 +56,27 @@ class Row:
     totals: dict[str, int]
     status: str
 
-    def cells(self) -> list[str]:
-        """The row as texts, in the order of header()."""
-        counts = [f"{self.passed[name]}/{total}" for name, total in self.totals.items()]
+    def cells(self) -> dict[str, str]:
+        """The row as texts, by their column's name."""
+        counts = {name: f"{self.passed[name]}/{total}" for name, total in self.totals.items()}
         whole = f"{sum(self.passed.values())}/{sum(self.totals.values())}"
-        return [self.ids, _printable(str(self.archive)), *counts, whole, self.status]
+        return {
+            "ids": self.ids,
+            "archive": _printable(str(self.archive)),
+            **counts,
+            "all": whole,
+            "status": self.status,
+        }
 
 
 @dataclass
 class _Report:
-    """What pytest_report wrote about a run. Code that is tested can write there too."""
+    """What pytest-reportlog wrote about a run. Code that is tested can write there too."""
 
-    collected: list[str] = field(default_factory=list)
+    set_up: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
-    problem: str = ""
-    last: str = ""  # the test that was started last
+    problem: str = ""  # why tests cannot be found
+    place: str = " before the first test"  # where the run was last
     started: bool = False
     finished: bool = False
     out_of_memory: bool = False
@@ -87,16 +88,14 @@ def check_submissions(
     csv_file: str | Path | None = None,
     jobs: int = 1,
     limits: Limits = LIMITS,
-    exercises: Mapping[str, Sequence[str]] = EXERCISES,
     project: str | Path = PROJECT,
 ) -> list[Row]:
     """Check archives. What is wrong with one is in its row, and the others are checked all the same.
 
     :param archives: zip files that prepare-submission made; the rows come in their order.
-    :param csv_file: where the rows go as a table, too; what is there when Ctrl-C comes is written as well.
+    :param csv_file: where the rows go as a table, too. On Ctrl-C it gets those that are done.
     :param jobs: archives checked at the same time.
-    :param limits: for the tests of an archive; where those do not end, each exercise's get half of the time.
-    :param exercises: for each exercise, where its tests begin.
+    :param limits: for the tests of an archive; where those do not end, each section's get half of the time.
     :param project: where the tests and all that is not `hw4` come from.
     :raises OSError: an archive is missing, or the CSV file cannot be written (said before anything runs).
     :raises RuntimeError: the project's own code cannot be tested.
@@ -108,8 +107,8 @@ def check_submissions(
     if csv_file is not None:
         check_file_writable(csv_file)
     cancelled = threading.Event()
-    checker = _Checker(Path(project), exercises, limits, cancelled)
-    checker.count_tests()
+    checker = _Checker(Path(project), limits, cancelled)
+    checker.find_tests()
 
     rows: dict[int, Row] = {}
     with tqdm(total=len(paths), desc="checking", unit="archive") as bar, ThreadPoolExecutor(jobs) as executor:
@@ -125,7 +124,7 @@ def check_submissions(
         finally:
             in_order = [rows[index] for index in sorted(rows)]
             if csv_file is not None:
-                write_whole(csv_file, _csv(in_order, list(exercises)).encode())
+                write_whole(csv_file, _csv(in_order).encode())
     return in_order
 
 
@@ -142,54 +141,42 @@ def isolation() -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as aligned text under a header."""
-    if not rows:
-        return ""
-    lines = [header(list(rows[0].totals)), *[row.cells() for row in rows]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join("  ".join(line).rstrip() for line in padded)
-
-
-def header(exercises: Sequence[str]) -> list[str]:
-    """The names of a row's cells."""
-    return ["ids", "archive", *exercises, "all", "status"]
+    return tabulate([row.cells() for row in rows], headers="keys", tablefmt="plain", disable_numparse=True)
 
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _csv(rows: Sequence[Row], exercises: Sequence[str]) -> str:
+def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header(exercises))
-    writer.writerows(row.cells() for row in rows)
+    writer.writerows([list(row.cells()) for row in rows[:1]] + [list(row.cells().values()) for row in rows])
     return text.getvalue()
 
 
 class _Checker:
     """The checks of one call of check_submissions."""
 
-    def __init__(
-        self, project: Path, exercises: Mapping[str, Sequence[str]], limits: Limits, cancelled: threading.Event
-    ) -> None:
+    def __init__(self, project: Path, limits: Limits, cancelled: threading.Event) -> None:
         self._project = project
-        self._exercises = exercises
         self._limits = limits
         self._cancelled = cancelled
-        self._tests: dict[str, set[str]] = {}
+        self._exercises = load_exercises(project)
+        self._tests: dict[str, set[str]] = {}  # of each section
 
-    def count_tests(self) -> None:
-        """Find each exercise's tests, with the project's own code: an archive's could hide some, or add to them.
+    def find_tests(self) -> None:
+        """Find each section's tests, with the project's own code: an archive's could hide some, or add to them.
 
         :raises RuntimeError: the project's own code cannot be tested.
         """
         with scratch_folder() as folder:
             sandbox = Sandbox(folder, self._cancelled)
             self._lay_out(sandbox, self._project / "hw4")
-            outcome, report = self._run_tests(sandbox, self._exercises, "--collect-only", limits=LIMITS)
-        for name, prefixes in self._exercises.items():
-            self._tests[name] = {test for test in report.collected if test.startswith(tuple(prefixes))}
+            outcome, report = self._run_tests(sandbox, self._exercises, "--setup-plan", limits=LIMITS)
+        for exercise in self._exercises:
+            tests = {test for test in report.set_up if exercise.has_test(test)}
+            self._tests[exercise.section] = self._tests.get(exercise.section, set()) | tests
         if report.problem or not all(self._tests.values()):
             reason = report.problem or " ".join(outcome.output.split())[-300:] or "it does not start"
             raise RuntimeError(f"the tests cannot be run on this project's own code: {reason}")
@@ -217,23 +204,24 @@ class _Checker:
         problem = _problem(outcome, report)
         if not problem:
             return report.passed, "ok"
-        if outcome.timed_out and not report.started:  # as it would for each exercise
+        if outcome.timed_out and not report.started:  # as it would for each section
             return set(), problem
         passed: set[str] = set()
-        problems: dict[str, list[str]] = {}  # each with the exercises that it kept from their end
+        problems: dict[str, list[str]] = {}  # each with the sections that it kept from their end
         limits = replace(self._limits, seconds=self._limits.seconds / 2)
-        for name in self._exercises:
-            outcome, report = self._run_tests(sandbox, [name], limits=limits)
-            passed |= report.passed & self._tests[name]
+        for section, tests in self._tests.items():
+            own = [exercise for exercise in self._exercises if exercise.section == section]
+            outcome, report = self._run_tests(sandbox, own, limits=limits)
+            passed |= report.passed & tests
             if problem := _problem(outcome, report):
-                problems.setdefault(problem, []).append(name)
-        every = len(self._exercises)
+                problems.setdefault(problem, []).append(section)
+        every = len(self._tests)
         parts = [text if len(names) == every else f"{', '.join(names)}: {text}" for text, names in problems.items()]
         return passed, "; ".join(parts) or "ok"
 
     def _row(self, archive: Path, ids: str, passed: set[str], status: str) -> Row:
-        counts = {name: len(tests & passed) for name, tests in self._tests.items()}
-        totals = {name: len(tests) for name, tests in self._tests.items()}
+        counts = {section: len(tests & passed) for section, tests in self._tests.items()}
+        totals = {section: len(tests) for section, tests in self._tests.items()}
         return Row(archive, ids, counts, totals, _printable(status[:1000]))
 
     def _unpack(self, sandbox: Sandbox, archive: Path) -> str:
@@ -266,66 +254,74 @@ class _Checker:
             if (self._project / name).is_file():
                 shutil.copyfile(self._project / name, place / name)
         shutil.copytree(code, place / "hw4", ignore=no_caches)
-        (sandbox.folder / "plugin").mkdir()
-        shutil.copy(pytest_report.__file__, sandbox.folder / "plugin" / "pytest_report.py")
 
     def _run_tests(
-        self, sandbox: Sandbox, names: Iterable[str], *options: str, limits: Limits | None = None
+        self, sandbox: Sandbox, exercises: Iterable[Exercise], *options: str, limits: Limits | None = None
     ) -> tuple[Outcome, _Report]:
-        """Run the tests of the exercises named."""
+        """Run the exercises' tests."""
         place = sandbox.folder / "project"
         command = [sys.executable, "-m", "pytest", "-o", "addopts=", "--import-mode=importlib", f"--rootdir={place}"]
-        command += ["-p", pytest_report.__name__.rpartition(".")[2], "-p", "no:cacheprovider", "--tb=no", "--quiet"]
-        command += ["--show-capture=no", *options]
-        command += [prefix for name in names for prefix in self._exercises[name]]
-        with tempfile.TemporaryFile() as written:
+        command += ["-p", "no:cacheprovider", "--tb=no", "--quiet", "--capture=no", *options]
+        command += dict.fromkeys(test for exercise in exercises for test in exercise.tests)
+        with tempfile.TemporaryFile() as written:  # without a name, so that the code can put no other file in its place
             number = written.fileno()
-            environment = {
-                pytest_report.VARIABLE: str(number),
-                "PYTHONPATH": f"{sandbox.folder / 'plugin'}:{place}",
-            }
             outcome = sandbox.run(
-                command, limits or self._limits, working_dir=place, environment=environment, descriptors=[number]
+                [*command, f"--report-log=/dev/fd/{number}"],
+                limits or self._limits,
+                working_dir=place,
+                environment={"PYTHONPATH": str(place)},
+                descriptors=[number],
             )
             written.seek(0)
             return outcome, _read_report(written.read(_MAX_REPORT_BYTES).decode(errors="replace"))
 
 
 def _read_report(text: str) -> _Report:
-    """Read what was written; lines that are none of the plugin's are passed over."""
+    """Read what was written; lines that are none of pytest-reportlog's are passed over."""
     report = _Report()
     failed: set[str] = set()
     for line in text.split("\n"):
-        event, _, rest = line.partition("\t")
-        test, _, detail = rest.partition("\t")
-        if event == "collected":
-            report.collected.append(test)
-        elif event == "uncollectable":
-            report.problem = report.problem or detail
-        elif event == "started":
-            report.started, report.last = True, test
-        elif event == "passed":
-            report.passed.add(test)
-        elif event == "failed":
-            failed.add(test)
-        elif event == "finished":
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(entry, dict):
+            continue
+        kind, test, has_failed = entry.get("$report_type"), str(entry.get("nodeid")), entry.get("outcome") == "failed"
+        if kind == "CollectReport" and has_failed:
+            report.problem = report.problem or _reason(str(entry.get("longrepr")))
+        elif kind == "TestReport":
+            report.started = True
+            report.place = f" {'after' if entry.get('when') == 'teardown' else 'in'} {test}"
+            if has_failed:
+                failed.add(test)
+            elif entry.get("outcome") == "passed" and entry.get("when") == "setup":
+                report.set_up.add(test)
+            elif entry.get("outcome") == "passed" and entry.get("when") == "call":
+                report.passed.add(test)
+        elif kind == "SessionFinish":
             report.finished = True
-        if event in ("failed", "uncollectable") and any(sign in detail for sign in _OUT_OF_MEMORY):
-            report.out_of_memory = True
+        report.out_of_memory |= has_failed and any(sign in line for sign in _OUT_OF_MEMORY)
     report.passed -= failed
     return report
 
 
+def _reason(traceback: str) -> str:
+    """The last line of what pytest tells about an exception, on one line and not too long."""
+    lines = [line.removeprefix("E").strip() for line in traceback.splitlines() if line.startswith("E ")]
+    last = [line for line in lines or traceback.splitlines() if line.strip()][-1:]
+    return " ".join("".join(last).split())[:300]
+
+
 def _problem(outcome: Outcome, report: _Report) -> str:
-    """What kept an exercise's tests from their end; empty where nothing did."""
-    where = f" in {report.last}" if report.started else " before the first test"
+    """What kept a section's tests from their end; empty where nothing did."""
     if outcome.timed_out:
-        return f"timed out{where}"
+        return f"timed out{report.place}"
     if report.out_of_memory or any(sign in outcome.output for sign in _OUT_OF_MEMORY):
         return "out of memory"
     if report.problem:
         return f"not importable: {report.problem}"
     if not report.finished:
         how = f"signal {-outcome.status}" if outcome.status < 0 else f"exit status {outcome.status}"
-        return f"crashed{where} ({how})"
+        return f"crashed{report.place} ({how})"
     return ""

@@ -1,8 +1,8 @@
-"""A program that puts limits on itself and then becomes another: python launch.py AS=BYTES CPU=SOFT:HARD -- COMMAND...
+"""A program that limits itself and then becomes another: python rlimit_exec.py AS=BYTES CPU=SOFT:HARD -- COMMAND...
 
-What the limits' names, and soft and hard, mean: https://docs.python.org/3/library/resource.html. A limit that the
-system does not know, or that is above the one in force, is left as it is. It is a file of its own because setting
-limits between fork and exec, inside a process that has threads, can hang.
+The limits' names are those of https://docs.python.org/3/library/resource.html. A limit that the system does not know,
+or that is above the one in force, stays as it is. This is a program of its own, because setting limits between fork and
+exec in a process that has threads can hang.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (int(soft), int(hard or soft)))
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # the command ends with who started it
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # the command ends with its caller
         prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # sudo and its like give no rights from here on
     command = arguments[separator + 1 :]
     os.execv(command[0], command)

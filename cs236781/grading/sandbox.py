@@ -1,10 +1,10 @@
-"""Running a program that may be wrong or hostile: in a process of its own, under limits, and gone afterwards.
+"""Running a program that may be wrong or hostile: in its own process, under limits, and gone afterwards.
 
     sandbox = Sandbox(folder)                        # the folder holds its home, its temporary files, its output
     outcome = sandbox.run([sys.executable, "program.py"], Limits(seconds=60, megabytes=2000))
 
-Where the system allows (Linux, user namespaces) the program has no network, and sees no processes but its own.
-It runs as the user who calls, and may read what that user may read: this is no wall against an attacker.
+Where the system allows (Linux, user namespaces) the program has no network and sees only its own processes. It runs as
+the user who calls, and may read what that user may read. It does not keep an attacker in.
 """
 
 import math
@@ -27,8 +27,7 @@ from cs236781.grading import rlimit_exec
 MAX_FILE_MEGABYTES = 50  # a file it writes, and what it prints
 MAX_PROCESSES = 200
 MAX_OPEN_FILES = 1000
-# Loading libraries takes addresses that are no memory, and CUDA's gigabytes of them; but shared memory is bounded by
-# this alone.
+# Loading libraries takes addresses that are no memory, CUDA gigabytes of them. Only this limit bounds shared memory.
 _ADDRESSES_ABOVE_MEMORY = 8 << 30
 
 _PATIENCE = 4  # the time on the clock, in processor time
@@ -40,24 +39,22 @@ _NAMESPACES = [
     ("--map-root-user", "--net"),
     ("--net", "--pid", "--fork", "--kill-child"),
 ]
-
-
-# A namespace's first process is deaf to most signals, and unshare (util-linux 2.38) loses which one ended it. So that
-# process is a shell, which waits for the program and says, by a status above 128, what ended it.
+# A namespace's first process ignores most signals, and unshare (util-linux 2.38) loses which one ended it. So that
+# process is a shell. It waits for the program, and says by a status above 128 what ended it.
 _SHELL = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
 
 
 class CancelledError(RuntimeError):
-    """A run that was ended because its caller asked for it."""
+    """A run was ended because its caller asked for it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use.
+    """What each process of a program may use.
 
-    :param seconds: of processor time, for each of its processes, so that a busy machine changes no verdict. From its
-        start to its end it may take four times as long, for one that sleeps or waits for ever uses none.
-    :param megabytes: of memory, for each of its processes. Known to Linux only.
+    :param seconds: of processor time, so that a busy machine changes no verdict. The program as a whole may take four
+        times as long on the clock: one that sleeps or waits for ever uses no processor.
+    :param megabytes: of memory. Only Linux enforces it.
     """
 
     seconds: float
@@ -68,7 +65,7 @@ class Limits:
 class Outcome:
     """How a program ended.
 
-    :param status: its exit status; minus the signal's number where one ended it.
+    :param status: its exit status; minus the signal's number if one ended it.
     :param output: the end of what it printed, on both streams.
     """
 
@@ -79,29 +76,28 @@ class Outcome:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new, empty folder, which is gone afterwards whatever was put into it.
+    """A new, empty folder. It is gone afterwards, whatever was put into it.
 
-    The system's own commands remove it: shutil.rmtree gives up on folders nested a thousand deep, and tempfile, before
-    Python 3.11.8, changes the rights of what links in it lead to.
+    The system's commands remove it: shutil.rmtree gives up on folders nested a thousand deep, and before Python 3.11.8
+    tempfile changes the rights of what links in it lead to.
     """
     folder = Path(tempfile.mkdtemp(prefix="check-"))
     try:
         yield folder
     finally:
         for command in (["rm", "-rf"], ["chmod", "-R", "u+rwx"], ["rm", "-rf"]):  # closed folders are opened first
-            if folder.is_dir() and not folder.is_symlink():  # a session of its own, for Ctrl-C is not meant for it
+            if folder.is_dir() and not folder.is_symlink():  # in a session that Ctrl-C does not reach
                 subprocess.run([*command, "--", folder], capture_output=True, start_new_session=True, check=False)
 
 
 class Sandbox:
-    """A folder and the programs that run in it."""
+    """A folder and the programs that run in it.
+
+    :param folder: an existing, empty folder.
+    :param cancelled: when it is set, a run ends, and raises CancelledError.
+    """
 
     def __init__(self, folder: str | Path, cancelled: threading.Event | None = None) -> None:
-        """Make the folders a program needs.
-
-        :param folder: an existing, empty folder.
-        :param cancelled: when it is set, a run ends, and raises CancelledError.
-        """
         self.folder = Path(folder).resolve()
         self._cancelled = cancelled or threading.Event()
         for name in ("home", "tmp"):
@@ -116,14 +112,14 @@ class Sandbox:
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
     ) -> Outcome:
-        """Run a command to its end, or to the end of its time; what it started is ended with it.
+        """Run a command to its end or to the end of its time. What it started ends with it.
 
         :param command: the program's absolute path, and its arguments.
         :param working_dir: the sandbox's folder by default.
         :param environment: added to the few variables that a program is given.
-        :param descriptors: open files that it is handed on.
+        :param descriptors: open files that are handed on to it.
         :raises CancelledError: the caller's event was set.
-        :raises OSError: it cannot be started, as where an earlier run removed its folder.
+        :raises OSError: it cannot be started, for example because an earlier run removed its folder.
         """
         settings = {
             "CPU": f"{math.ceil(limits.seconds)}:{math.ceil(limits.seconds) + 1}",  # SIGXCPU, then SIGKILL
@@ -134,11 +130,10 @@ class Sandbox:
             "NPROC": _tasks_of_this_user() + MAX_PROCESSES,
             "CORE": 0,
         }
-        launcher = [sys.executable, "-I", "-S", rlimit_exec.__file__]
-        launcher += [f"{name}={value}" for name, value in settings.items()]
-        with tempfile.TemporaryFile() as output:  # without a name, for the program could put something else there
+        limited = [sys.executable, "-I", "-S", rlimit_exec.__file__, *(f"{k}={v}" for k, v in settings.items()), "--"]
+        with tempfile.TemporaryFile() as output:  # without a name: the program can put no other file in its place
             process = subprocess.Popen(
-                [*launcher, "--", *namespaces(), *command],
+                [*limited, *namespaces(), *command],
                 cwd=working_dir or self.folder,
                 env=self._environment() | dict(environment or {}),
                 stdin=subprocess.DEVNULL,
@@ -150,7 +145,7 @@ class Sandbox:
             try:
                 timed_out = self._wait(process, _PATIENCE * limits.seconds)
             finally:
-                with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
+                with suppress(ProcessLookupError, PermissionError):  # macOS refuses if only zombies are left
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 self._end_strays()
@@ -189,8 +184,7 @@ class Sandbox:
     def _end_strays(self) -> None:
         """End processes that left the session, known by the environment they were started with.
 
-        A process namespace leaves none; without one, a process that hides (by starting a program with another
-        environment) is not found.
+        A process namespace leaves none. Without one, a process that was started with another environment is not found.
         """
         mark = f"HOME={self.folder / 'home'}".encode()
         end = time.monotonic() + 5
@@ -203,7 +197,7 @@ class Sandbox:
 
 @cache
 def namespaces() -> tuple[str, ...]:
-    """The command that cuts a program's network and shows it its own processes only; empty where there is none."""
+    """The command that cuts a program's network and hides other processes; empty if this system has none."""
     unshare = shutil.which("unshare")
     if unshare is None:
         return ()
@@ -225,7 +219,7 @@ def _processes_with(mark: bytes) -> list[int]:
 
 
 def _tasks_of_this_user() -> int:
-    """How many processes and threads the user has, whom the system's limit counts together."""
+    """How many processes and threads the user has; the system's limit counts them together."""
     count = 0
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -220,7 +220,7 @@ class Actor:
         is_done = False
         while not is_done:
             state, action, reward, is_done = self.agent.step()
-            self.states.append(np.asarray(state.detach().cpu()))
+            self.states.append(np.array(state.detach().cpu()))  # a copy: it is kept
             self.actions.append(int(action))
             self.rewards.append(float(reward))
 

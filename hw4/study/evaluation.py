@@ -1,4 +1,4 @@
-"""How good a policy is: many fresh episodes, or one to look at."""
+"""How good a policy is: the figures of many fresh episodes, or one episode on film."""
 
 import tempfile
 from pathlib import Path
@@ -9,82 +9,74 @@ from moviepy import VideoFileClip
 from torch import nn
 from tqdm import tqdm
 
-from hw4.env import ENV_NAME, REWARD_THRESHOLD, make_env
-from hw4.files import check_writable
-from hw4.rl_data import check_count
+from cs236781.files import write_whole
+from hw4.env import REWARD_THRESHOLD, VideoRecorder, make_env
+from hw4.hyperparams import check_count
+from hw4.rl_data import Episode
 from hw4.rl_pg import PolicyAgent
-from hw4.rollout.collect import play_episodes
-from hw4.rollout.loader import LOCKSTEP, episode_seed, one_blas_thread
+from hw4.rollout.collect import collect, episode_seed
 
-AT_REST = 100.0  # the lander's reward for coming to rest, which is its last; it can't get it otherwise
+LANDED = 100.0  # the last reward of an episode whose lander came to rest; a crash has -LANDED, the time limit neither
 GIF_WIDTH = 360  # pixels
 GIF_FPS = 25
 
 
-def evaluate(
-    agent_type: type[PolicyAgent],
-    p_net: nn.Module,
-    *,
-    episodes: int = 100,
-    seed: int = 0,
-    greedy: bool = False,
-    env_name: str = ENV_NAME,
-) -> dict[str, Any]:
-    """Play fresh episodes with a policy as it is.
+def fresh_episodes(
+    agent_type: type[PolicyAgent], p_net: nn.Module, count: int, seed: int, *, greedy: bool = False
+) -> list[Episode]:
+    """Play episodes that no training has seen, by a policy as it is, and show the progress.
 
-    :param episodes: how many.
-    :param seed: which: equal seeds give equal episodes, none of which any training has seen.
-    :param greedy: take the likeliest action instead of drawing one.
-    :return: over the episodes, `mean` and `std` (sample standard deviation) of the total reward,
-        `share_at_least_200` that reach it, `share_at_rest` that end in landing, `mean_length` in steps, and `episodes`.
+    :param count: how many, 1 or more.
+    :param seed: equal seeds give equal episodes, in the same order.
+    :param greedy: take the most probable action instead of sampling one.
     """
-    check_count("episodes", episodes)
-    check_count("seed", seed, minimum=0)
-    players = [agent_type(make_env(env_name), p_net, greedy=greedy) for _ in range(min(LOCKSTEP, episodes))]
-    seeds = (episode_seed(seed, number, "evaluation") for number in range(episodes))
-    with one_blas_thread(), tqdm(total=episodes, desc="evaluating", unit="ep", leave=False) as progress:
-        by_index = {}
-        for index, episode in play_episodes(players, seeds):
-            by_index[index] = episode
-            progress.update()
-    played = [by_index[index] for index in range(episodes)]
+    check_count("episodes", count)
+    check_count("seed", seed, 0)
+    seeds = [episode_seed(seed, number, "evaluation") for number in range(count)]
+    collected = collect(agent_type, p_net, seeds, greedy=greedy)
+    played = dict(tqdm(collected, total=count, desc="playing", unit="ep", leave=False))
+    return [played[number] for number in range(count)]
+
+
+def evaluate(
+    agent_type: type[PolicyAgent], p_net: nn.Module, *, episodes: int = 100, seed: int = 0, greedy: bool = False
+) -> dict[str, Any]:
+    """Evaluate a policy over fresh episodes; the parameters are those of `fresh_episodes`.
+
+    :return: `mean` and `std` (sample standard deviation) of the episodes' total rewards, the fractions
+        `share_at_least_200` that reach 200 and `share_at_rest` that land, `mean_length` in steps, and `episodes`.
+    """
+    played = fresh_episodes(agent_type, p_net, episodes, seed, greedy=greedy)
     rewards = np.array([episode.total_reward for episode in played])
     return {
         "mean": float(rewards.mean()),
         "std": float(rewards.std(ddof=1)) if episodes > 1 else 0.0,
         "share_at_least_200": float((rewards >= REWARD_THRESHOLD).mean()),
-        "share_at_rest": float(np.mean([episode.experiences[-1].reward == AT_REST for episode in played])),
+        "share_at_rest": float(np.mean([episode.experiences[-1].reward == LANDED for episode in played])),
         "mean_length": float(np.mean([len(episode.experiences) for episode in played])),
         "episodes": episodes,
     }
 
 
 def record(
-    agent_type: type[PolicyAgent],
-    p_net: nn.Module,
-    out: str | Path,
-    *,
-    seed: int | None = None,
-    greedy: bool = False,
-    env_name: str = ENV_NAME,
+    agent_type: type[PolicyAgent], p_net: nn.Module, out: str | Path, *, seed: int = 0, greedy: bool = False
 ) -> tuple[int, float]:
     """Film one episode into a file, .mp4 or .gif.
 
+    :param seed: the episode's.
     :return: the number of its steps, and its total reward.
+    :raises ValueError: for another kind of file.
     """
-    target = Path(out)
-    if target.suffix not in (".mp4", ".gif"):
-        raise ValueError(f"a recording is an .mp4 or a .gif file, got {str(out)!r}")
-    check_writable(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
-        env, n_steps, reward = agent_type.monitor_episode(
-            env_name, p_net, Path(folder) / "videos", seed=seed, greedy=greedy
-        )
+    suffix = Path(out).suffix
+    if suffix not in (".mp4", ".gif"):
+        raise ValueError(f"a recording is an .mp4 or a .gif file, and {out} is neither: change its ending")
+    with tempfile.TemporaryDirectory() as folder:
+        with VideoRecorder(make_env(render_mode="rgb_array"), Path(folder) / "videos") as env:
+            [(_, episode)] = collect(agent_type, p_net, [seed], make_env=lambda: env, greedy=greedy)
         video = Path(env.videos[0][0])
-        if target.suffix == ".gif":
+        if suffix == ".gif":
             with VideoFileClip(str(video)) as clip:
                 video = video.with_suffix(".gif")
                 clip.resized(width=GIF_WIDTH).write_gif(str(video), fps=GIF_FPS, logger=None)
-        video.replace(target)
-    return n_steps, reward
+        write_whole(out, video.read_bytes())
+    return len(episode.experiences), episode.total_reward

@@ -1,5 +1,6 @@
 """Training data in, a figure out."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cs236781.files import write_whole
 from hw4.env import REWARD_THRESHOLD
-from hw4.files import PathLike, replacing
-from hw4.study.statistics import estimate
+from hw4.files import PathLike
+from hw4.study.statistics import bootstrap_ci
+
+Record = Mapping[str, Any]  # of a sweep
 
 PANELS = {
     "loss_p": "policy loss",
@@ -19,7 +23,7 @@ PANELS = {
     "loss_e": "entropy loss",
     "mean_reward": "mean total reward, last 100 episodes",
 }
-# Okabe & Ito's colours, which colour-blind readers tell apart too (https://jfly.uni-koeln.de/color/).
+# Okabe & Ito's colours: colour-blind readers can tell them apart too (https://jfly.uni-koeln.de/color/).
 COLOURS = {
     "vpg": "#E69F00",
     "epg": "#56B4E9",
@@ -34,119 +38,90 @@ LINES = {**dict.fromkeys(COLOURS, "-"), "aac_long": "--"}  # the long run begins
 def plot_experiment_results(results: Mapping[str, Mapping[str, Any]], fig: Figure | None = None) -> Figure:
     """Plot what happened in training: 2 x 2 panels of `loss_p`, `baseline`, `loss_e`, `mean_reward` against episodes.
 
-    :param results: {configuration: training_data}; a panel leaves out what a configuration did not record.
+    :param results: {configuration: training_data}. A panel leaves out what a configuration did not record.
     :param fig: a figure that this function returned, to draw further configurations into it.
     """
-    if fig is None:
-        fig, _ = plt.subplots(nrows=2, ncols=2, sharex=True, figsize=(14, 9), layout="constrained")
-    for ax, (name, description) in zip(fig.axes, PANELS.items(), strict=True):
-        for config, training_data in results.items():
-            if name in training_data:
-                ax.plot(
-                    training_data["episode_num"],
-                    training_data[name],
-                    label=config,
-                    color=COLOURS.get(config),
-                    linewidth=1,
-                )
-        _describe(ax, name, description)
+    fig = _grid() if fig is None else fig
+    for ax, name in zip(fig.axes, PANELS, strict=True):
+        for config, data in results.items():
+            if name in data:
+                ax.plot(data["episode_num"], data[name], label=config, color=COLOURS.get(config), linewidth=1)
+        _describe(ax, name, PANELS[name])
     return fig
 
 
-def group_by_configuration(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """A sweep's records by their configuration, in the order of COLOURS."""
-    names = sorted({run["configuration"] for run in runs}, key=lambda name: [*COLOURS, name].index(name))
-    return {name: [run for run in runs if run["configuration"] == name] for name in names}
-
-
-def plot_seeds(runs: Sequence[Mapping[str, Any]]) -> Figure:
+def plot_seeds(runs: Sequence[Record]) -> Figure:
     """Learning curves over seeds, in the panels of `plot_experiment_results`: a line is the interquartile mean of the
     seeds, and its band the 95% bootstrap interval.
 
-    :param runs: a sweep's records; the seeds of a configuration have the same length and batch size.
+    :param runs: a sweep's records. The seeds of a configuration have the same length and batch size.
     """
-    fig, _ = plt.subplots(nrows=2, ncols=2, sharex=True, figsize=(14, 9), layout="constrained")
-    for ax, (name, description) in zip(fig.axes, PANELS.items(), strict=True):
+    fig = _grid()
+    for ax, name in zip(fig.axes, PANELS, strict=True):
         for config, group in group_by_configuration(runs).items():
             if name in group[0]["curves"]:
                 episodes = group[0]["curves"]["episode_num"]
-                middle, low, high = estimate(np.array([run["curves"][name] for run in group]))
+                middle, low, high = bootstrap_ci(np.array([run["curves"][name] for run in group]))
                 ax.plot(episodes, middle, LINES[config], label=f"{config} ({len(group)} seeds)", color=COLOURS[config])
                 ax.fill_between(episodes, low, high, color=COLOURS[config], alpha=0.15, linewidth=0)
-        _describe(ax, name, description)
+        _describe(ax, name, PANELS[name])
     return fig
 
 
-def plot_evaluations(runs: Sequence[Mapping[str, Any]]) -> Figure:
-    """What the final and the best policies of each seed earn on fresh episodes: a dot for each seed; the interquartile
-    mean as a bar, with its 95% bootstrap interval.
+def plot_evaluations(runs: Sequence[Record]) -> Figure:
+    """What the final and the best policies of each seed earn on fresh episodes: a dot for each seed, and a bar for the
+    interquartile mean, with its 95% bootstrap interval.
     """
     fig, axes = plt.subplots(ncols=2, sharey=True, figsize=(14, 5), layout="constrained")
     groups = group_by_configuration(runs)
     for ax, weights in zip(axes, ("final", "best"), strict=True):
         for column, (config, group) in enumerate(groups.items()):
-            for offset, choice, fill in ((-0.2, "stochastic", COLOURS[config]), (0.2, "greedy", "none")):
+            for x, choice, fill in ((column - 0.2, "stochastic", COLOURS[config]), (column + 0.2, "greedy", "none")):
                 means = np.array([run["evaluation"][weights][choice]["mean"] for run in group])
-                middle, low, high = estimate(means)
-                ax.bar(column + offset, middle, 0.36, color=fill, edgecolor=COLOURS[config], alpha=0.6)
-                ax.errorbar(column + offset, middle, [[middle - low], [high - middle]], color="black", capsize=3)
-                spread = column + offset + np.linspace(-0.1, 0.1, len(means))
+                middle, low, high = bootstrap_ci(means)
+                ax.bar(x, middle, 0.36, color=fill, edgecolor=COLOURS[config], alpha=0.6)
+                ax.errorbar(x, middle, [[middle - low], [high - middle]], color="black", capsize=3)
+                spread = x + np.linspace(-0.1, 0.1, len(means))
                 ax.plot(spread, means, "o", color="black", markersize=3.5, markerfacecolor="white")
         ax.set_xticks(range(len(groups)), list(groups))
         ax.axhline(REWARD_THRESHOLD, color="0.4", linestyle=":", linewidth=1)
         ax.set_title(f"{weights} weights")
         ax.set_ylabel("mean total reward of fresh episodes (points)")
         ax.grid(axis="y", alpha=0.3)
-    fig.suptitle("left and filled: actions drawn; right and empty: likeliest action", fontsize="medium")
+    fig.suptitle("left and filled: actions sampled; right and empty: greedy", fontsize="medium")
     return fig
 
 
-def plot_share_reached(runs: Sequence[Mapping[str, Any]]) -> Figure:
-    """The share of seeds whose mean reward of the last 100 episodes has reached 200, against the episodes played."""
+def plot_fraction_reached(runs: Sequence[Record]) -> Figure:
+    """The fraction of seeds whose mean reward of the last 100 episodes has reached 200, against the episodes played."""
     fig, ax = plt.subplots(figsize=(9, 4.5), layout="constrained")
     for config, group in group_by_configuration(runs).items():
         reached = sorted(run["episodes_to_200"] for run in group if run["episodes_to_200"] is not None)
         episodes = [0, *reached, group[0]["episodes"]]
-        shares = [100 * k / len(group) for k in (*range(len(reached) + 1), len(reached))]
+        percent = [100 * k / len(group) for k in (*range(len(reached) + 1), len(reached))]
         label = f"{config}: {len(reached)} of {len(group)}"
-        ax.step(episodes, shares, LINES[config], where="post", label=label, color=COLOURS[config])
+        ax.step(episodes, percent, LINES[config], where="post", label=label, color=COLOURS[config])
     ax.set_ylim(-2, 102)
-    _describe(ax, "seeds that have reached a mean reward of 200", "share of seeds (%)")
+    _describe(ax, "seeds that have reached a mean reward of 200", "fraction of seeds (%)")
     return fig
 
 
-def save(figure: Figure, filename: PathLike, dpi: int) -> None:
-    """Write a figure, whole or not at all, in the format that the file's ending names."""
-    with replacing(filename) as file:
-        figure.savefig(file, format=Path(filename).suffix.lstrip(".") or "png", dpi=dpi)
-
-
-def _describe(ax: Axes, title: str, ylabel: str) -> None:
-    ax.set_title(title)
-    ax.set_ylabel(ylabel)
-    ax.set_xlabel("episode")
-    ax.grid(alpha=0.3)
-    if ax.lines:
-        ax.legend()
-
-
 def plot_gradient_noise(analysis: Mapping[str, Any]) -> Figure:
-    """Question 1: how much the gradient differs from batch to batch, by what weighs log pi(a|s), at stages of a run.
+    """Question 1: how much the gradient differs from batch to batch, by what weights log pi(a|s), at stages of a run.
 
-    :param analysis: what `analysis.analyse` returned; as for the plots below.
+    :param analysis: what `analysis.analyse` returned. The plots below take the same.
     """
     stages = analysis["stages"]
+    first = next(iter(stages.values()))
     fig, ax = plt.subplots(figsize=(10, 4.5), layout="constrained")
-    names = list(next(iter(stages.values()))["gradient"])
-    for offset, (name, colour) in enumerate(zip(names, COLOURS.values(), strict=False)):
+    for number, (name, colour) in enumerate(zip(first["gradient"], COLOURS.values(), strict=False)):
         variances = [stage["gradient"][name]["variance"] for stage in stages.values()]
-        columns = np.arange(len(stages)) + 0.2 * (offset - (len(names) - 1) / 2)
+        columns = np.arange(len(stages)) + 0.2 * (number - (len(first["gradient"]) - 1) / 2)
         bars = ax.bar(columns, variances, 0.18, label=name, color=colour)
         ax.bar_label(bars, [f"{variance:.3g}" for variance in variances], fontsize=9)
     ax.set_yscale("log")
     ax.set_xticks(range(len(stages)), [f"{name}: after {stage['episodes']} episodes" for name, stage in stages.items()])
-    batches = next(iter(stages.values()))["batches"]
-    ax.set_title(f"the policy gradient's variance over {batches} batches, at the same parameters")
+    ax.set_title(f"the policy gradient's variance over {first['batches']} batches, at the same parameters")
     ax.set_ylabel("sum of the components' variances")
     ax.grid(axis="y", alpha=0.3)
     ax.legend(title="log π(a|s) weighted with")
@@ -174,27 +149,52 @@ def plot_critic(analysis: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def plot_time_use(analysis: Mapping[str, Any]) -> Figure:
+def plot_state_occupancy(analysis: Mapping[str, Any]) -> Figure:
     """Question 3: how high the lander is, step by step, and where it spends its time doing what."""
     stages = analysis["stages"]
     fig, (left, right) = plt.subplots(ncols=2, figsize=(14, 4.5), layout="constrained")
     for name, stage in stages.items():
-        ends = ", ".join(f"{share:.0%} {end}" for end, share in stage["time"]["ends"].items())
+        ends = ", ".join(f"{fraction:.0%} {end}" for end, fraction in stage["time"]["ends"].items())
         left.plot(stage["time"]["height"], label=f"{name} ({ends})")
     _describe(left, "height, median over the episodes that go on", "height above the pad (world units)")
     left.set_xlabel("step")
-    actions = ("nothing", "left engine", "main engine", "right engine")
-    labels = [f"{name}, {place}" for name, stage in stages.items() for place in stage["time"]["where"]]
-    bottoms = np.zeros(len(labels))
-    for number, (action, colour) in enumerate(zip(actions, ("0.8", *list(COLOURS.values())[:3]), strict=True)):
-        places = [place for stage in stages.values() for place in stage["time"]["where"].values()]
-        shares = np.array([100 * place["share"] * place["actions"][number] for place in places])
-        right.barh(range(len(labels)), shares, left=bottoms, color=colour, label=action)
-        bottoms = bottoms + shares
-    right.set_yticks(range(len(labels)), labels)
+    places = {f"{name}, {place}": at for name, stage in stages.items() for place, at in stage["time"]["where"].items()}
+    bottoms = np.zeros(len(places))
+    actions = {"nothing": "0.8", "left engine": "#E69F00", "main engine": "#56B4E9", "right engine": "#009E73"}
+    for number, (action, colour) in enumerate(actions.items()):
+        percent = np.array([100 * at["share"] * at["actions"][number] for at in places.values()])
+        right.barh(range(len(places)), percent, left=bottoms, color=colour, label=action)
+        bottoms = bottoms + percent
+    right.set_yticks(range(len(places)), list(places))
     right.invert_yaxis()
     right.set_title("what it does, and where")
-    right.set_xlabel("share of all steps (%)")
+    right.set_xlabel("fraction of all steps (%)")
     right.grid(axis="x", alpha=0.3)
     right.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return fig
+
+
+def save(figure: Figure, filename: PathLike, dpi: int) -> None:
+    """Write a figure, whole or not at all, in the format that the file's ending names; PNG if it has none."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=Path(filename).suffix.lstrip(".") or "png", dpi=dpi)
+    write_whole(Path(filename), drawn.getvalue())
+
+
+def group_by_configuration(runs: Sequence[Record]) -> dict[str, list[Record]]:
+    """A sweep's records by their configuration, in the order of COLOURS."""
+    groups = {name: [run for run in runs if run["configuration"] == name] for name in COLOURS}
+    return {name: group for name, group in groups.items() if group}
+
+
+def _grid() -> Figure:
+    return plt.subplots(nrows=2, ncols=2, sharex=True, figsize=(14, 9), layout="constrained")[0]
+
+
+def _describe(ax: Axes, title: str, ylabel: str) -> None:
+    ax.set_title(title)
+    ax.set_ylabel(ylabel)
+    ax.set_xlabel("episode")
+    ax.grid(alpha=0.3)
+    if ax.lines:
+        ax.legend()

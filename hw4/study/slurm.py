@@ -1,7 +1,7 @@
 """One function, called with many arguments on a Slurm cluster, as the tasks of one array job.
 
-submitit writes the batch script and carries the function there. Which tasks have ended without an answer is read from
-the queue here: submitit asks the accounting database, which small clusters lack.
+submitit writes the batch script and carries the function there. Tasks that ended without an answer are found in the
+queue, by this module: submitit would ask the accounting database, and small clusters have none.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from submitit import Job, SlurmExecutor
 from submitit.core.utils import FailedJobError
 
 PROJECT = Path(__file__).resolve().parents[2]
-HOURS = 3  # that a task may take: the longest run needs minutes, and a short limit lets Slurm start it sooner
+HOURS = 3  # a task's limit: the longest run needs minutes, and Slurm starts a short job sooner
 LOOK_SECONDS = 1.0  # between looks for answers
-QUEUE_SECONDS = 5.0  # between looks at the queue, which the cluster's users share
-ANSWER_SECONDS = 15.0  # that a shared file system may need to show the answer of a task that has ended
+QUEUE_SECONDS = 5.0  # between looks at the queue; all users of the cluster share it
+ANSWER_SECONDS = 15.0  # wait for the answer of a task that has ended: shared file systems may show it late
 
 GONE = "GONE"  # not in the queue: Slurm forgets a task some minutes after its end
 OVER = {
@@ -42,10 +42,10 @@ def call_each(
 ) -> Iterator[tuple[int, str | None]]:
     """Call a function with each tuple of arguments, in one array job, a processor for each task.
 
-    Tasks that have not ended when the iteration ends, by Ctrl-C say, are cancelled.
+    When the iteration ends early, by Ctrl-C for example, the tasks that are left are cancelled.
 
-    :param folder: for the job's files, where all the cluster's machines find it; tells one call's job from another's.
-    :param at_once: how many tasks may run at a time; None for as many as the cluster will.
+    :param folder: for the job's files. All machines of the cluster must see it. A job is known by its folder.
+    :param at_once: how many tasks may run at a time; None for as many as the cluster allows.
     :return: yields, as each task ends, the number of its arguments, and None or why it failed.
     :raises RuntimeError: if there is no Slurm here, if it refuses the job, or if it still has one with this folder.
     """
@@ -80,7 +80,7 @@ def call_each(
 
 
 def _outcomes(waiting: dict[str, tuple[int, Job[None]]], name: str, folder: Path) -> Iterator[tuple[int, str | None]]:
-    """The outcome of each task that waits, as it ends; it waits no longer then."""
+    """The outcome of each waiting task, as it ends. It is then taken out of `waiting`."""
     looked = time.monotonic()
     over: dict[str, tuple[float, str]] = {}  # tasks that have ended: seen since when, and how
     while waiting:
@@ -102,7 +102,7 @@ def _outcomes(waiting: dict[str, tuple[int, Job[None]]], name: str, folder: Path
 
 
 def _queue(name: str) -> dict[str, str] | None:
-    """The states of a job's tasks, also of those that ended not long ago; None where Slurm does not answer."""
+    """{task id: state} of a job, with tasks that ended not long ago; None where Slurm does not answer."""
     command = ["squeue", "--noheader", "--array", "--states=all", f"--name={name}", "--format=%i %T"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if answer.returncode else dict(line.split() for line in answer.stdout.splitlines())

@@ -1,10 +1,10 @@
-"""Many runs: configurations x settings x seeds, each trained and evaluated, into one file of records.
+"""Many runs: configurations x overrides x seeds, each trained and evaluated, into one file of records.
 
     {"runs": [{"configuration": "aac", "seed": 100, "best_mean_reward": ..., "evaluation": {...}, ...}, ...]}
 
-Runs are independent, one process each: on this machine as many at a time as it has processors, or on a Slurm cluster as
-one array job. Each leaves its record in a folder beside the file as soon as it is done; so a sweep that was stopped,
-however it was, goes on with the runs that are missing.
+Runs are independent, one process each. They run on this machine, as many at a time as it has processors, or on a Slurm
+cluster as one array job. Each leaves its record in a folder beside the file as soon as it is done. So a sweep that was
+stopped goes on with the runs that are missing.
 """
 
 import ast
@@ -16,7 +16,7 @@ import multiprocessing as mp
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,26 +24,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tabulate import tabulate
 from tqdm import tqdm
 
+from cs236781.files import write_whole
 from hw4.env import REWARD_THRESHOLD
 from hw4.experiments import (
     CONFIG_NAMES,
     LONG_MAX_EPISODES,
     LONG_NAME,
     MAX_EPISODES,
+    hyperparams_of,
     load_policy,
-    parse_settings,
     train_config,
 )
-from hw4.files import PathLike, check_writable, replacing, save_checkpoint
-from hw4.rl_data import check_count
+from hw4.files import PathLike
 from hw4.rollout.loader import available_cpus
 from hw4.study.evaluation import evaluate
 from hw4.study.slurm import call_each
-from hw4.study.statistics import estimate
+from hw4.study.statistics import bootstrap_ci
 
-RUNNING_MEAN_LEN = 100
+RUNNING_MEAN_LEN = 100  # episodes
 CURVE_EVERY = 50  # episodes
 CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline")
 SLURM = "slurm"  # the folder of its files, among the records
@@ -54,108 +55,96 @@ class Run(NamedTuple):
 
     configuration: str
     seed: int
-    settings: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     episodes: int = MAX_EPISODES
     evaluation_episodes: int = 0
 
     @property
     def name(self) -> str:
-        """A file's name, that no other run has."""
+        """The name of its record's file. No other run has it."""
         hp = sorted(self.hyperparams().items())
         digest = hashlib.sha256(repr((hp, self.episodes, self.evaluation_episodes)).encode())
         return f"{self.configuration}-{self.seed}-{digest.hexdigest()[:12]}"
 
-    @property
-    def trained_as(self) -> str:
-        """The configuration's name for `train_config`."""
-        return self.configuration.removesuffix("_long")
-
     def hyperparams(self) -> dict[str, Any]:
-        """The configuration's, changed by the settings."""
-        return parse_settings(self.configuration, self.settings)
+        """The configuration's, with the overrides."""
+        return hyperparams_of(self.configuration, self.overrides)
 
 
 def runs_of(
     configurations: Sequence[str],
     seeds: Sequence[int],
-    settings: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     episodes: int | None = None,
     evaluation_episodes: int = 0,
 ) -> list[Run]:
     """All runs of a sweep, seed by seed.
 
-    :param settings: texts of the form KEY=VALUE or KEY=VALUE,VALUE...; each combination of values is run.
-    :param episodes: of each run, instead of 6000, and 15,000 for `aac_long`.
-    :param evaluation_episodes: how many to evaluate the final and the best policy over, stochastic and greedy; 0 for no
+    :param overrides: texts of the form KEY=VALUE or KEY=VALUE,VALUE...; each combination of values is run.
+    :param episodes: of each run; None for 6000, and 15,000 for `aac_long`.
+    :param evaluation_episodes: how many to evaluate the final and the best policy over, sampled and greedy; 0 for no
         evaluation.
-    :raises ValueError: if a configuration or a setting is not known.
+    :raises ValueError: if a configuration or a hyperparameter is not known, or refuses its value.
     """
+    long = {LONG_NAME: LONG_MAX_EPISODES}
     runs = [
-        Run(
-            configuration,
-            seed,
-            combination,
-            episodes or (LONG_MAX_EPISODES if configuration == LONG_NAME else MAX_EPISODES),
-            evaluation_episodes,
-        )
+        Run(name, seed, combination, episodes or long.get(name, MAX_EPISODES), evaluation_episodes)
         for seed in seeds
-        for configuration in configurations
-        for combination in itertools.product(*map(_alternatives, settings))
+        for name in configurations
+        for combination in itertools.product(*map(_alternatives, overrides))
     ]
     for run in runs:
         run.hyperparams()
     return list(dict.fromkeys(runs))
 
 
-def _alternatives(setting: str) -> list[str]:
-    """A setting for each of its values: beta=0.1,0.2 as beta=0.1 and beta=0.2. A list in brackets is one value."""
-    name, equals, text = setting.partition("=")
+def _alternatives(override: str) -> list[str]:
+    """An override for each of its values: beta=0.1,0.2 as beta=0.1 and beta=0.2. A list in brackets is one value."""
+    name, equals, text = override.partition("=")
     try:
         values = ast.literal_eval(f"[{text}]")
     except (ValueError, SyntaxError):
         values = text.split(",")  # words
-    return [f"{name}{equals}{value}" for value in values] or [setting]
+    return [f"{name}{equals}{value}" for value in values] or [override]
 
 
-def perform(run: Run) -> dict[str, Any]:
+def run_one(run: Run) -> dict[str, Any]:
     """Train and evaluate, in this process, on one thread; the run's record."""
     torch.set_num_threads(1)
     began = time.perf_counter()
     hp = run.hyperparams()
-    with TemporaryDirectory(prefix="sweep-") as folder:
-        best, final = Path(folder) / "best", Path(folder) / "final"
-        data = train_config(
-            run.trained_as, hp=hp, seed=run.seed, max_episodes=run.episodes, num_workers=0, checkpoints_file=best
-        )
+    with TemporaryDirectory() as folder:
+        best, name = Path(folder) / "best", run.configuration.removesuffix("_long")
+        data = train_config(name, hp=hp, seed=run.seed, max_episodes=run.episodes, num_workers=0, checkpoints_file=best)
         seconds = time.perf_counter() - began
-        save_checkpoint({**torch.load(best, weights_only=True), "params": data["model_state"]}, final)
-        evaluation = {
-            weights: {
-                choice: evaluate(
-                    *load_policy(file), episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy"
-                )
-                for choice in ("stochastic", "greedy")
-            }
-            for weights, file in (("final", final), ("best", best))
-            if run.evaluation_episodes
-        }
+        evaluation: dict[str, dict[str, Any]] = {}
+        if run.evaluation_episodes:
+            agent_type, p_net = load_policy(best)
+            for weights, state in (("best", p_net.state_dict()), ("final", data["model_state"])):
+                p_net.load_state_dict(state)
+                evaluation[weights] = {
+                    choice: evaluate(
+                        agent_type, p_net, episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy"
+                    )
+                    for choice in ("stochastic", "greedy")
+                }
     return {
         "configuration": run.configuration,
         "seed": run.seed,
-        "settings": list(run.settings),
+        "settings": list(run.overrides),
         "hyperparams": hp,
         "episodes": run.episodes,
         "steps": data["step_num"][-1],
         "train_seconds": round(seconds, 1),
         "best_mean_reward": data["best_mean_reward"][-1],
         "final_mean_reward": data["mean_reward"][-1],
-        "episodes_to_200": _episodes_to(REWARD_THRESHOLD, data),
+        "episodes_to_200": episodes_to(REWARD_THRESHOLD, data),
         "evaluation": evaluation,
         "curves": compact_curves(data),
     }
 
 
-def _episodes_to(level: float, data: Mapping[str, list]) -> int | None:
+def episodes_to(level: float, data: Mapping[str, list]) -> int | None:
     """How many episodes had been played when the mean of a full window first was at least `level`."""
     for episodes, mean_reward in zip(data["episode_num"], data["mean_reward"], strict=True):
         if episodes >= RUNNING_MEAN_LEN and mean_reward >= level:
@@ -163,10 +152,10 @@ def _episodes_to(level: float, data: Mapping[str, list]) -> int | None:
     return None
 
 
-def compact_curves(data: Mapping[str, list], every: int = CURVE_EVERY) -> dict[str, list[float]]:
-    """Training data at a point for each `every` episodes: the mean reward as it was, and of losses the mean since."""
+def compact_curves(data: Mapping[str, list]) -> dict[str, list[float]]:
+    """Training data at every `CURVE_EVERY` episodes: the mean reward as it was, and the mean of each loss since."""
     episodes = np.asarray(data["episode_num"])
-    points = np.arange(every, episodes[-1] + 1, every)
+    points = np.arange(CURVE_EVERY, episodes[-1] + 1, CURVE_EVERY)
     ends = np.searchsorted(episodes, points) + 1  # up to and with the first batch that gets there
     starts = np.concatenate([[0], ends])[:-1]
     curves: dict[str, list[float]] = {"episode_num": episodes[ends - 1].tolist()}
@@ -179,16 +168,11 @@ def compact_curves(data: Mapping[str, list], every: int = CURVE_EVERY) -> dict[s
     return curves
 
 
-def perform_into(run: Run, folder: PathLike) -> None:
-    """Perform a run, quietly, and leave its record in a folder."""
+def run_one_into(run: Run, folder: Path) -> None:
+    """Run one, quietly, and leave its record in a folder."""
     with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
-        record = perform(run)
-    _write_json(record, Path(folder) / f"{run.name}.json")
-
-
-def _write_json(data: Any, path: Path) -> None:
-    with replacing(path) as file:
-        file.write(json.dumps(data).encode())
+        record = run_one(run)
+    write_whole(folder / f"{run.name}.json", json.dumps(record).encode())
 
 
 class SweepError(RuntimeError):
@@ -202,43 +186,44 @@ def sweep(
     cluster: str = "local",
     jobs: int | None = None,
     partition: str | None = None,
-) -> dict[str, list[dict[str, Any]]]:
-    """Perform the runs whose records are not there yet, and gather the records of all in a file.
+) -> list[dict[str, Any]]:
+    """Do the runs whose records are not there yet, and gather the records of all in a file.
 
-    :param out: the file; records that it holds of other runs stay in it.
+    :param out: the file. Records that it holds of other runs stay in it.
     :param cluster: "local" for processes on this machine, "slurm" for one array job.
-    :param jobs: how many runs at a time; None for one on each processor, or for as many as the cluster will.
+    :param jobs: how many runs at a time; None for one on each processor, or for as many as the cluster allows.
     :param partition: Slurm's; None for its default.
-    :return: what the file holds then, {"runs": [record, ...]}.
-    :raises SweepError: if runs failed; no results file is written, and started again, the sweep tries them anew.
+    :return: the records that the file then holds.
+    :raises SweepError: if runs failed. No results file is written then. Started again, the sweep tries them anew.
     """
-    if cluster not in ("local", "slurm"):
-        raise ValueError(f"cluster must be local or slurm, got {cluster!r}")
-    if jobs is not None:
-        check_count("jobs", jobs)
     out = Path(out)
-    check_writable(out)
     folder = out.with_suffix(".runs")
-    records = {**_gathered(out), **{path.stem: _read_record(path) for path in sorted(folder.glob("*-*.json"))}}
+    records = {record["name"]: record for record in load_runs(out)} if out.exists() else {}
+    records |= {path.stem: _read_json(path) for path in sorted(folder.glob("*-*.json"))}
     missing = [run for run in runs if run.name not in records]
     print(f"=== {len(runs)} runs, {len(runs) - len(missing)} of them done before")
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        results = _locally(missing, folder, jobs) if cluster == "local" else _on_slurm(missing, folder, jobs, partition)
+        calls = [(run, folder.absolute()) for run in missing]
+        if cluster == "slurm":
+            outcomes = call_each(run_one_into, calls, folder / SLURM, at_once=jobs, partition=partition)
+        else:
+            outcomes = call_each_here(run_one_into, calls, at_once=jobs)
         failures = []
         with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", dynamic_ncols=True) as progress:
-            for run, error in results:
+            for number, error in outcomes:
+                run = missing[number]
                 progress.update()
                 progress.set_postfix_str(f"{run.configuration}, seed {run.seed}")
                 if error is not None:
                     failures.append(f"{run.name}: {error}")
         if failures:
             raise SweepError(f"{len(failures)} of {len(missing)} runs failed: {'; '.join(failures)}")
-        records.update({run.name: _read_record(folder / f"{run.name}.json") for run in missing})
+        records |= {run.name: _read_json(folder / f"{run.name}.json") for run in missing}
     order = {run.name: number for number, run in enumerate(runs)}
     names = sorted(records, key=lambda name: (order.get(name, len(order)), name))
-    gathered = {"runs": [{**records[name], "name": name} for name in names]}
-    _write_json(gathered, out)
+    gathered = [{**records[name], "name": name} for name in names]
+    write_whole(out, json.dumps({"runs": gathered}).encode())
     for name in names:
         (folder / f"{name}.json").unlink(missing_ok=True)
     shutil.rmtree(folder / SLURM, ignore_errors=True)
@@ -247,43 +232,34 @@ def sweep(
     return gathered
 
 
-def _gathered(out: Path) -> dict[str, dict[str, Any]]:
-    """The records of a results file by their runs' names; none if there is no such file."""
-    return {record["name"]: record for record in load_runs(out)} if out.exists() else {}
-
-
 def table(records: Sequence[Mapping[str, Any]]) -> str:
-    """What the seeds say of each configuration and settings, as a Markdown table.
+    """What the seeds say of each configuration and its overrides, as a Markdown table.
 
-    Of the best mean(100) the interquartile mean with its 95% bootstrap interval, the median and the range; how many
-    seeds reached 200; and of evaluations of the final weights the median and the lowest seed.
+    Of the best mean(100): the interquartile mean with its 95% bootstrap interval, the median, the range, and how many
+    seeds reached 200. Of the evaluations of the final weights: the median and the lowest seed.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     order = [*CONFIG_NAMES, LONG_NAME]
     for record in sorted(records, key=lambda record: order.index(record["configuration"])):
         groups.setdefault(" ".join([record["configuration"], *record["settings"]]), []).append(record)
-    heads = ["configuration", "seeds", "best mean(100): IQM (95%)", "median", "range", "reached 200"]
-    rows = [[*heads, "final weights, evaluated: drawn", "likeliest action"], ["---"] * 8]
+    rows = []
     for name, group in groups.items():
         best = np.array([record["best_mean_reward"] for record in group])
-        middle, low, high = estimate(best)
+        middle, low, high = bootstrap_ci(best)
         reached = sum(record["episodes_to_200"] is not None for record in group)
-        cells = [
-            name,
-            str(len(group)),
-            f"{middle:.1f} ({low:.1f} to {high:.1f})",
-            f"{np.median(best):.1f}",
-            f"{best.min():.1f} to {best.max():.1f}",
-            f"{reached} of {len(group)}",
-            *(_evaluated(group, choice) for choice in ("stochastic", "greedy")),
-        ]
-        rows.append(cells)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _evaluated(records: Sequence[Mapping[str, Any]], choice: str) -> str:
-    means = [record["evaluation"]["final"][choice]["mean"] for record in records if record["evaluation"]]
-    return f"median {np.median(means):.1f}, lowest {min(means):.1f}" if means else "-"
+        row = {
+            "configuration": name,
+            "seeds": len(group),
+            "best mean(100): IQM (95%)": f"{middle:.1f} ({low:.1f} to {high:.1f})",
+            "median": f"{np.median(best):.1f}",
+            "range": f"{best.min():.1f} to {best.max():.1f}",
+            "reached 200": f"{reached} of {len(group)}",
+        }
+        for head, choice in (("final weights, evaluated: sampled", "stochastic"), ("greedy", "greedy")):
+            means = [record["evaluation"]["final"][choice]["mean"] for record in group if record["evaluation"]]
+            row[head] = f"median {np.median(means):.1f}, lowest {min(means):.1f}" if means else "-"
+        rows.append(row)
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def load_runs(filename: PathLike) -> list[dict[str, Any]]:
@@ -292,45 +268,35 @@ def load_runs(filename: PathLike) -> list[dict[str, Any]]:
     :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if it is of another kind.
     """
-    data = _read_record(Path(filename))
-    if not isinstance(data.get("runs"), list) or not all(
-        isinstance(run, dict) and "name" in run for run in data["runs"]
-    ):
+    runs = _read_json(Path(filename)).get("runs")
+    if not isinstance(runs, list) or not all(isinstance(run, dict) and "name" in run for run in runs):
         raise ValueError(f"{filename} is not a sweep's results: it holds no runs")
-    return data["runs"]
+    return runs
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text())
+        data = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON, or a damaged file ({error}): remove it to have its runs anew") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} holds a {type(record).__name__}, not a dict")
-    return record
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds a {type(data).__name__}, not a dict")
+    return data
 
 
-Outcome = tuple[Run, str | None]  # and what went wrong
-
-
-def _locally(runs: Sequence[Run], folder: Path, jobs: int | None) -> Iterator[Outcome]:
-    """Perform runs in processes of this machine; each as it ends."""
-    executor = ProcessPoolExecutor(jobs or available_cpus(), mp_context=mp.get_context("spawn"))
+def call_each_here(
+    function: Callable[..., None], arguments: Sequence[tuple[Any, ...]], *, at_once: int | None = None
+) -> Iterator[tuple[int, str | None]]:
+    """As `slurm.call_each`, in processes of this machine; one on each processor, where `at_once` is None."""
+    executor = ProcessPoolExecutor(at_once or available_cpus(), mp_context=mp.get_context("spawn"))
     try:
-        futures = {executor.submit(perform_into, run, folder): run for run in runs}
+        futures = {executor.submit(function, *these): number for number, these in enumerate(arguments)}
         for future in as_completed(futures):
             error = future.exception()
             yield futures[future], None if error is None else f"{type(error).__name__}: {error}"
-    except BaseException:  # Ctrl-C, which must not wait for runs that take minutes
+    except BaseException:  # Ctrl-C must not wait for runs that take minutes
         for process in list(executor._processes.values()):
             process.terminate()
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _on_slurm(runs: Sequence[Run], folder: Path, jobs: int | None, partition: str | None) -> Iterator[Outcome]:
-    """Perform runs as the tasks of one array job; each as it ends."""
-    arguments = [(run, folder.absolute()) for run in runs]
-    for number, error in call_each(perform_into, arguments, folder / SLURM, at_once=jobs, partition=partition):
-        yield runs[number], error

@@ -27,7 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "Part1_DeepRL.ipynb"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's package chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's package chromium"),
+    pytest.mark.timeout(900),
+]
 
 DESKTOP, PHONE = (1280, 900), (390, 844)  # pixels
 A4 = (210 / 25.4 * 72, 297 / 25.4 * 72)  # points
@@ -252,22 +255,6 @@ def wide_page(request, browser, tmp_path) -> Iterator[Page]:
 def test_what_is_wide_can_be_reached_on_a_phone(wide_page):
     assert wide_page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
     assert wide_page.evaluate(OUT_OF_REACH, PHONE[0]) == []
-
-
-@pytest.mark.parametrize("wide_page", [WIDE["code"], WIDE["formula"]], ids=["code", "formula"], indirect=True)
-def test_what_is_wide_follows_a_finger(wide_page):
-    line = wide_page.locator("math, pre span:last-child").last
-    left, top, height = (line.bounding_box()[name] for name in ("x", "y", "height"))
-    finger = wide_page.context.new_cdp_session(wide_page)
-    for x in range(300, 100, -10):
-        kind = "touchStart" if x == 300 else "touchMove"
-        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": top + height / 2}]})
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    wide_page.wait_for_function(
-        "([tag, left]) => tag.getBoundingClientRect().left < left - 100",
-        arg=[line.element_handle(), left],
-        timeout=10_000,
-    )
 
 
 # --- the page on paper

@@ -1,6 +1,5 @@
-"""The students' copy: what is in it, what is not, and that it works with the exercises written and without."""
+"""The students' copy: what is in it, and that it works with the exercises written and without."""
 
-import ast
 import os
 import re
 import shutil
@@ -9,53 +8,36 @@ import sys
 import textwrap
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from cs236781 import distribution
-from tests import exercises
+from cs236781.exercises import Exercise, load_exercises
 
 ROOT = Path(__file__).resolve().parents[2]
+EXERCISES = load_exercises(ROOT)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
 
-# Quick ones, among them some for most exercises, some of what is given, and one that starts processes.
-TEST_FILES = [
-    "hw4/test_answers.py",
-    "hw4/test_bad_input.py::TestData",
-    "cs236781/grading/test_checking.py::test_the_assignment_itself_complete_and_half_done",
-    "test_main.py::test_every_command_has_help",
-    "test_main.py::test_help_lists_every_command",
-    "test_main.py::test_plot_draws_results",
-    "hw4/test_experiments.py::TestSchedule",
-    "hw4/test_losses.py",
-    "hw4/test_published_figures.py",
-    "hw4/test_rl_ac.py",
-    "hw4/test_rl_data.py::TestEpisode",
-    "hw4/test_rl_data.py::TestQvals",
-    "hw4/test_rl_data.py::TestTrainBatch",
-    "hw4/test_rl_pg.py::TestAgent",
-    "hw4/test_rl_pg.py::TestPolicyNet",
-    "hw4/test_training.py::TestTrainBatch",
+pytestmark = [
+    pytest.mark.skipif(
+        not (ROOT / ".git").exists() or shutil.which("git") is None, reason="the copy is made from a git working tree"
+    ),
+    pytest.mark.timeout(1200),
 ]
-
-pytestmark = pytest.mark.skipif(
-    not (ROOT / ".git").exists() or shutil.which("git") is None, reason="the copy is made from a git working tree"
-)
 
 
 def in_copy(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200
-    )
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
 
-def run_tests(folder):
-    """Run the copy's tests; return what each that failed says, the number that passed, and what was printed."""
+def run_tests(folder, *tests):
+    """Run a copy's tests; return what each that failed says, the number that passed, and the exercises' words."""
     report = folder / "report.xml"
-    tests = [f"tests/{name}" for name in TEST_FILES]
-    result = in_copy(folder, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", f"--junitxml={report}", *tests)
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    result = in_copy(folder, "-m", "pytest", *options, *tests)
     assert report.exists(), result.stdout + result.stderr
     cases = list(ElementTree.parse(report).iter("testcase"))
     failures = {
@@ -63,7 +45,8 @@ def run_tests(folder):
         for case in cases
         for problem in [*case.iter("failure"), *case.iter("error")]
     }
-    return failures, len(cases) - len(failures), result.stdout
+    words = dict(map(reversed, re.findall(r"^(to do|waits|wrong|done) +(\S+)", result.stdout, re.MULTILINE)))
+    return failures, len(cases) - len(failures), words or result.stdout.strip().splitlines()[-2:]
 
 
 @pytest.fixture(scope="module")
@@ -71,29 +54,34 @@ def archive(tmp_path_factory):
     return distribution.prepare_dist(out_dir=tmp_path_factory.mktemp("dist"))
 
 
-@pytest.fixture
-def copy(archive, tmp_path):
+@pytest.fixture(scope="module")
+def copy(archive, tmp_path_factory):
+    """The students' copy as they get it."""
+    folder = tmp_path_factory.mktemp("copy")
     with zipfile.ZipFile(archive) as file:
-        file.extractall(tmp_path)
-    return tmp_path / "hw4-dist"
+        file.extractall(folder)
+    return folder / "hw4-dist"
 
 
-def put_bodies_back(copy):
-    for file in (ROOT / "hw4").glob("*.py"):
-        shutil.copy(file, copy / "hw4")
+@pytest.fixture(scope="module")
+def solved(copy, tmp_path_factory):
+    """The students' copy with this project's solution in it."""
+    folder = tmp_path_factory.mktemp("solved")
+    shutil.copytree(copy, folder, dirs_exist_ok=True)
+    for exercise in EXERCISES:
+        shutil.copy(ROOT / exercise.file, folder / exercise.file)
+    return folder
 
 
 # --- what is in it
 
 
-def test_holds_what_a_student_needs_and_nothing_of_the_solution(archive):
+def test_holds_what_a_student_needs_and_nothing_of_the_instructors(archive):
     with zipfile.ZipFile(archive) as file:
         names = {name.removeprefix("hw4-dist/") for name in file.namelist()}
-    assert {"README.md", "Makefile", "Part1_DeepRL.ipynb", "hw4/rl_pg.py", "tests/conftest.py", "main.py"} <= names
-    folders = {name.split("/")[0] for name in names if "/" in name}
-    assert folders == {"cs236781", "hw4", "tests"}
-    assert not names & {"cs236781/distribution.py", "tests/test_distribution.py", "hw4/exercise.py"}
-    assert not names & {"tests/test_notebook.py", "tests/test_browser.py"}  # they are about the executed notebook
+    assert {"README.md", "Makefile", "Part1_DeepRL.ipynb", "hw4/rl_pg.py", "tests/exercises.toml", "main.py"} <= names
+    assert {name.split("/")[0] for name in names if "/" in name} == {"cs236781", "hw4", "tests"}
+    assert [name for name in names if re.search("grading|distribution|browser|test_notebook", name)] == []
     assert [name for name in names if name.startswith(".")] == [".gitignore"]
 
 
@@ -101,27 +89,23 @@ def test_same_tree_same_bytes(archive, tmp_path):
     assert distribution.prepare_dist(out_dir=tmp_path).read_bytes() == archive.read_bytes()
 
 
-def test_scripts_can_be_executed(archive):
+def test_scripts_can_be_executed_and_notebooks_have_no_outputs(archive):
     with zipfile.ZipFile(archive) as file:
         assert file.getinfo("hw4-dist/jupyter-lab.sh").external_attr >> 16 & 0o111
         assert not file.getinfo("hw4-dist/README.md").external_attr >> 16 & 0o111
-
-
-def test_the_notebook_has_no_outputs(copy):
-    notebook = nbformat.read(copy / "Part1_DeepRL.ipynb", as_version=4)
+        notebook = nbformat.reads(file.read("hw4-dist/Part1_DeepRL.ipynb").decode(), as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code
     assert not [cell for cell in code if cell.outputs or cell.execution_count is not None]
 
 
 def test_an_untracked_file_stays_out(tmp_path):
-    root = tmp_path / "project"
-    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".*", "results", "checkpoints", "out"))
-    subprocess.run(["git", "init", "-q", str(root)], check=True)
-    subprocess.run(["git", "-C", str(root), "add", "."], check=True)
-    (root / "hw4" / "draft.py").write_text("solution = 42\n")
-    assert "hw4/rl_pg.py" in distribution.students_files(root)
-    assert "hw4/draft.py" not in distribution.students_files(root)
+    shutil.copytree(ROOT, tmp_path, ignore=shutil.ignore_patterns(".*", "results", "checkpoints"), dirs_exist_ok=True)
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    (tmp_path / "hw4" / "draft.py").write_text("solution = 42\n")
+    assert "hw4/rl_pg.py" in distribution.students_files(tmp_path)
+    assert "hw4/draft.py" not in distribution.students_files(tmp_path)
 
 
 def test_its_style_is_the_projects(copy):
@@ -130,186 +114,167 @@ def test_its_style_is_the_projects(copy):
         assert result.returncode == 0, result.stdout
 
 
-def test_the_command_has_help():
-    for arguments, text in ([], "prepare-dist"), (["prepare-dist"], "usage: main.py prepare-dist"):
-        assert text in in_copy(ROOT, "main.py", *arguments, "--help").stdout
-
-
-def test_its_command_line_is_the_projects_less_this_command(copy):
+def test_its_command_line_is_the_students(copy):
     result = in_copy(copy, "main.py", "--help")
-    assert result.returncode == 0, result.stderr
     assert "prepare-submission" in result.stdout
-    assert "prepare-dist" not in result.stdout
+    assert "prepare-dist" not in result.stdout + result.stderr
+    assert "check-submission" not in result.stdout
 
 
 def test_a_command_that_needs_an_exercise_says_so_in_one_line(copy):
     result = in_copy(copy, "main.py", "train", "vpg", "--episodes", "1", "--num-workers", "0")
-    assert result.stderr == "main.py train: error: PolicyNet.build_for_env: an exercise, not written yet\n"
+    assert result.stderr == "main.py train: error: PolicyNet: an exercise, not written yet\n"
     assert result.returncode == 2
-
-
-def test_the_table_of_tests_names_every_exercise(copy):
-    named = [
-        name
-        for file in (copy / "hw4").glob("*.py")
-        for name in re.findall(rf"([\w.]+): {distribution.NOT_WRITTEN}", file.read_text())
-    ]
-    assert sorted(named) == sorted(exercises.TESTS_OF)
-
-
-def test_every_row_of_the_table_has_tests():
-    found = set()
-    for file in (ROOT / "tests").rglob("test_*.py"):
-        path = file.relative_to(ROOT / "tests").as_posix()
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.ClassDef):
-                methods = [method.name for method in node.body if isinstance(method, ast.FunctionDef)]
-                found |= {f"{path}::{node.name}::{name}" for name in methods if name.startswith("test_")}
-            elif isinstance(node, ast.FunctionDef):
-                found.add(f"{path}::{node.name}")
-    prefixes = {prefix.partition("[")[0] for prefixes in exercises.TESTS_OF.values() for prefix in prefixes}
-    assert [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in found)] == []
 
 
 # --- both ways
 
-
-def test_each_exercise_raises_with_its_name(copy):
-    program = textwrap.dedent("""
-        import importlib, inspect, pkgutil, sys
-        import hw4
-        modules = [importlib.import_module(f"hw4.{module.name}") for module in pkgutil.iter_modules(hw4.__path__)]
-        for name in sys.argv[1:]:
-            first, *rest = name.split(".")
-            [function] = {id(f): f for f in (getattr(module, first, None) for module in modules) if f}.values()
-            for part in rest:
-                function = inspect.getattr_static(function, part)
-                function = getattr(function, "__func__", function)
-            names = [p.name for p in inspect.signature(function).parameters.values() if p.kind != p.VAR_KEYWORD]
-            try:
-                function(**dict.fromkeys(names))
-            except NotImplementedError as error:
-                print(error)
-    """)
-    names = [name for name in exercises.TESTS_OF if not name.startswith("part1_q")]
-    result = in_copy(copy, "-c", program, *names)
-    assert result.stdout.splitlines() == [f"{name}: an exercise, not written yet" for name in names], result.stderr
+TESTS = sorted({test for exercise in EXERCISES for test in exercise.tests})
 
 
-def test_tests_fail_for_exercises_and_for_nothing_else(copy):
-    failures, n_passed, printed = run_tests(copy)
-    names = "|".join(map(re.escape, exercises.TESTS_OF))
-    message = re.compile(rf'(failed on setup with ")?NotImplementedError: ({names}): {distribution.NOT_WRITTEN}"?')
-    assert {test: text for test, text in failures.items() if not message.fullmatch(text)} == {}
-    assert len(failures) > 80
-    assert n_passed > 20
-    assert printed.count("\nto do ") == len(exercises.TESTS_OF)
+def test_as_it_is_tests_fail_for_exercises_and_for_nothing_else(copy):
+    failures, n_passed, words = run_tests(copy, *TESTS)
+    messages = {exercise.mark for exercise in EXERCISES}
+    others = {test: text for test, text in failures.items() if not any(message in text for message in messages)}
+    assert others == {}
+    assert len(failures) > 50
+    assert n_passed > 5
+    assert words == {exercise.name: "to do" for exercise in EXERCISES}
 
 
-def test_with_the_bodies_put_back_all_pass(copy):
-    put_bodies_back(copy)
-    failures, _, printed = run_tests(copy)
+def test_with_this_projects_solution_every_exercise_is_done(solved):
+    failures, _, words = run_tests(solved, *TESTS)
     assert failures == {}
-    assert "to do" not in printed
+    assert f"exercises: {len(EXERCISES)} of {len(EXERCISES)} are done" in words
 
 
-def report(test, outcome, exercise=None):
-    made = pytest.TestReport(f"tests/{test}", ("", 0, ""), {}, outcome, None, "call")
-    if exercise:
-        made.exercise = exercise
-    return made
-
-
-@pytest.mark.parametrize(
-    ("reports", "line"),
-    [
-        ([report("test_a.py::test_1", "passed"), report("test_a.py::test_2", "passed")], "done    f"),
-        (
-            [report("test_a.py::test_1", "passed"), report("test_a.py::test_2", "failed")],
-            "wrong   f 1 of its 2 tests fail",
-        ),
-        ([report("test_a.py::test_1", "passed"), report("test_a.py::test_2", "failed", "g")], "waits   f for g"),
-        ([report("test_b.py::test_1", "failed")], "written f none of its tests was run"),
-    ],
-)
-def test_what_is_said_of_a_written_exercise(reports, line):
-    assert " ".join(exercises.summary_line("f", ["test_a.py"], reports).split()) == " ".join(line.split())
-
-
-def test_what_is_said_of_an_exercise_to_do(monkeypatch):
-    monkeypatch.setitem(exercises.TO_DO, "f", "hw4/x.py:3")
-    reports = [report("test_a.py::test_1", "failed", "f"), report("test_a.py::test_2", "failed", "g")]
-    line = exercises.summary_line("f", ["test_a.py"], reports)
-    assert line.split() == ["to", "do", "f", "hw4/x.py:3", "1", "tests", "stop", "here"]
+@pytest.mark.parametrize("left_out", EXERCISES, ids=lambda exercise: exercise.name)
+def test_with_one_left_out_the_others_are_done_or_wait_for_it(solved, left_out):
+    file = solved / left_out.file
+    solution = file.read_text()
+    file.write_text(distribution.without_solutions(solution, left_out.file, [replace(left_out, helpers=[])]))
+    try:
+        failures, n_passed, words = run_tests(solved, *TESTS)
+    finally:
+        file.write_text(solution)
+    assert {test: text for test, text in failures.items() if left_out.mark not in text} == {}
+    assert n_passed > 50
+    assert [name for name, word in words.items() if word == "to do"] == [left_out.name]
+    assert "wrong" not in words.values()
 
 
 # --- how solutions are taken out
 
 
-def test_signature_docstring_and_other_decorators_stay():
-    source = textwrap.dedent('''
-        """A module."""
-
-        from hw4.exercise import exercise
-
-        x = 1
+def exercise(name, functions=(), file="hw4/a.py", **fields):
+    return Exercise(name, "1 a", file, "Write it.", [], list(functions) or [name], **fields)
 
 
-        class Net:
-            @staticmethod
-            @exercise("Write it " "well.")
-            def build(a: int, *, b: str = "c") -> int:  # as published
-                """Build."""
-                secret = a
-                return secret
-                # a hint
+SOURCE = '''
+    """A module."""
+
+    import bisect
+    import math
+    from itertools import chain, pairwise
+
+    from hw4.b import given, helper
+
+    __all__ = ["chain"]
 
 
-        @exercise("Tune it.", start={"a": 1})
-        def settings():
-            return {"a": 2}
+    def find(x):
+        return pairwise(bisect.bisect(x, 0))
 
 
-        part1_q1 = r"""The secret."""
-    ''')
-    assert distribution.without_solutions(source) == textwrap.dedent('''
-        """A module."""
+    class Net:
+        @staticmethod
+        def build(a: int, *, b: str = "c") -> int:  # as published
+            """Build."""
+            secret = math.log(find(helper(a)))
+            return secret
+            # a hint
 
-        x = 1
-
-
-        class Net:
-            @staticmethod
-            def build(a: int, *, b: str = "c") -> int:  # as published
-                """Build."""
-                # TODO: Write it well.
-                raise NotImplementedError("Net.build: an exercise, not written yet")
+        def run(self):
+            return find(given)
 
 
-        def settings():
-            # TODO: Tune it.
-            return {"a": 1}
+    def settings():
+        return {"a": 2}
 
 
-        # TODO: Answer the question of the notebook, in Markdown, in place of this text (part1_q1).
-        part1_q1 = r"""
-        Your answer (part1_q1: an exercise, not written yet).
-        """
-    ''')
+    part1_q1 = r"""The secret."""
+'''
+STUDENTS = '''
+    """A module."""
+
+    import math
+    from itertools import chain
+
+    from hw4.b import given
+
+    __all__ = ["chain"]
 
 
-@pytest.mark.parametrize("mark", ['task="Write."', "TASK", '"Write.", begin=1', ""])
-def test_a_mark_that_is_not_understood(mark):
-    with pytest.raises(ValueError, match="the exercise f is not marked as"):
-        distribution.without_solutions(f"@exercise({mark})\ndef f():\n    return 1\n")
+    class Net:
+        @staticmethod
+        def build(a: int, *, b: str = "c") -> int:  # as published
+            """Build."""
+            # TODO: Write it.
+            raise NotImplementedError("Net: an exercise, not written yet")
+
+        def run(self):
+            # TODO: as Net.build says.
+            raise NotImplementedError("Net: an exercise, not written yet")
 
 
-def test_no_such_command_to_leave_out():
-    with pytest.raises(ValueError, match="no command fly"):
-        distribution.without_commands("COMMANDS = {}\n", ["fly"])
+    def settings():
+        # TODO: Write it. (settings: an exercise, not written yet)
+        return {
+            "a": 1,
+        }
+
+
+    # TODO: Write it.
+    part1_q1 = r"""
+    Your answer (part1_q1: an exercise, not written yet).
+    """
+'''
+TABLE = [
+    exercise("Net", functions=["Net.build", "Net.run"], helpers=["find"]),
+    exercise("settings", start={"settings": '{\n    "a": 1,\n}'}),
+    exercise("part1_q1"),
+    exercise("other", file="hw4/b.py", helpers=["helper"]),
+]
+
+
+def test_what_stays_and_what_goes():
+    assert distribution.without_solutions(textwrap.dedent(SOURCE), "hw4/a.py", TABLE) == textwrap.dedent(STUDENTS)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("def find():\n    pass\n", "names f, which is not in hw4/a.py"),
+        ("def f():\n    find()\n", "names find, which is not in hw4/a.py"),
+        (
+            "def find():\n    pass\ndef f():\n    pass\ndef given():\n    find()\n",
+            "find is left out .* what is given in hw4/a.py needs it",
+        ),
+        ("from hw4.b import helper\ndef find():\n    pass\ndef f():\n    pass\nhelper()\n", "helper is left out"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_code(source, problem):
+    with pytest.raises(ValueError, match=problem):
+        distribution.without_solutions(source, "hw4/a.py", [exercise("f", helpers=["find"]), TABLE[-1]])
 
 
 # --- what can be wrong
+
+
+def test_what_is_left_out_is_called_otherwise(monkeypatch):
+    monkeypatch.setattr(distribution, "LEFT_OUT", ("hw4/renamed.py",))
+    with pytest.raises(ValueError, match=r"hw4/renamed\.py is to be left out and is not there"):
+        distribution.students_files(ROOT)
 
 
 def test_no_folder_to_write_to(tmp_path):

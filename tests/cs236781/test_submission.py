@@ -1,20 +1,12 @@
 import zipfile
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from cs236781 import submission
 from cs236781.jupyter_utils import NotebookError
 from cs236781.submission import find_notebooks, prepare_submission
-
-
-def write_notebook(path, *sources):
-    cells = [new_markdown_cell("# Title", id="title")]
-    cells += [new_code_cell(source, id=f"c{index}") for index, source in enumerate(sources)]
-    nbformat.write(new_notebook(cells=cells), path)
-
+from tests.notebooks import write_notebook
 
 HANDED_IN = ["Part1_First.ipynb", "Part2_Second.ipynb", "README.md", "hw4/code.py", "results/part1.dat", "run.sh"]
 LEFT_OUT = [
@@ -34,6 +26,7 @@ LEFT_OUT = [
     "hw4-1.zip",
     "earlier/hw4-1_2.zip",
 ]
+BAD_IDS = ["", "a b", "../x", "a/b", "a_b", "a.b", "é", "1\n", "-1"]
 
 
 @pytest.fixture
@@ -54,6 +47,11 @@ def out_dir(tmp_path):
     folder = tmp_path / "handed in"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    monkeypatch.setattr(submission, "run_notebook", lambda *args, **kwargs: pytest.fail("a notebook was run"))
 
 
 def members(path):
@@ -119,22 +117,37 @@ def test_links_to_what_is_left_out_are_left_out(project, out_dir, tmp_path):
 
 @pytest.mark.parametrize("name", ["results/link", "Part3_Link.ipynb"])
 @pytest.mark.parametrize("leads_to", ["secret", "secret/key", "missing"])
-def test_a_link_that_leads_outside_is_named_before_anything_runs(
-    project, out_dir, tmp_path, monkeypatch, name, leads_to
-):
+def test_a_link_that_leads_outside(project, out_dir, tmp_path, nothing_runs, name, leads_to):
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "key").write_text("secret")
     (project / name).symlink_to(tmp_path / leads_to)
-    monkeypatch.setattr(submission, "run_notebook", lambda *args, **kwargs: pytest.fail("a notebook was run"))
     with pytest.raises(ValueError, match=rf"{name} is a link that leads out of the project, to .*{leads_to}: put"):
         prepare_submission(["1"], root=project, out_dir=out_dir)
     assert list(out_dir.iterdir()) == []
 
 
-def test_a_cell_out_of_time_leaves_everything_as_it_was(project, out_dir):
-    write_notebook(project / "Part2_Second.ipynb", "import time\ntime.sleep(600)")
+def test_a_large_file(project, out_dir, monkeypatch, nothing_runs):
+    monkeypatch.setattr(submission, "MAX_FILE_BYTES", 1_000_000)
+    (project / "results" / "huge.dat").write_bytes(bytes(1_000_001))
+    with pytest.raises(ValueError, match=r"results/huge\.dat has 1\.0 MB"):
+        prepare_submission(["1"], root=project, out_dir=out_dir)
+    assert list(out_dir.iterdir()) == []
+
+
+def test_a_missing_folder(project, tmp_path, nothing_runs):
+    with pytest.raises(FileNotFoundError, match="missing does not exist"):
+        prepare_submission(["1"], root=project, out_dir=tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [("1 / 0", "ZeroDivisionError"), ("import time\ntime.sleep(600)", r"no end after 3 seconds.*time\.sleep")],
+)
+def test_a_failing_notebook_leaves_everything_as_it_was(project, out_dir, source, problem):
+    write_notebook(project / "Part2_Second.ipynb", source)
+    (out_dir / "hw4-1.zip").write_bytes(b"earlier")
     before = all_bytes(project.parent)
-    with pytest.raises(NotebookError, match=r"Part2_Second\.ipynb: cell 2 .*no end after 3 seconds.*time\.sleep"):
+    with pytest.raises(NotebookError, match=rf"Part2_Second\.ipynb: cell 1 .*{problem}"):
         prepare_submission(["1"], root=project, out_dir=out_dir, timeout=3)
     assert all_bytes(project.parent) == before
 
@@ -147,15 +160,6 @@ def test_the_progress_over_the_cells_is_shown(project, out_dir, capsys):
     assert "3/3" in shown
 
 
-def test_a_failing_notebook_leaves_everything_as_it_was(project, out_dir):
-    write_notebook(project / "Part2_Second.ipynb", "1 / 0")
-    (out_dir / "hw4-1.zip").write_bytes(b"earlier")
-    before = all_bytes(project.parent)
-    with pytest.raises(NotebookError, match=r"Part2_Second\.ipynb: cell 2 .*ZeroDivisionError"):
-        prepare_submission(["1"], root=project, out_dir=out_dir)
-    assert all_bytes(project.parent) == before
-
-
 def test_errors_allowed_are_handed_in(project, out_dir):
     write_notebook(project / "Part2_Second.ipynb", "1 / 0")
     path = prepare_submission(["1"], root=project, out_dir=out_dir, allow_errors=True)
@@ -163,40 +167,18 @@ def test_errors_allowed_are_handed_in(project, out_dir):
         assert b"ZeroDivisionError" in archive.read("hw4-1/hw4-1.html")
 
 
-def test_a_large_file_is_named_before_anything_runs(project, out_dir, monkeypatch):
-    monkeypatch.setattr(submission, "MAX_FILE_BYTES", 1_000_000)
-    (project / "results" / "huge.dat").write_bytes(bytes(1_000_001))
-    monkeypatch.setattr(submission, "run_notebook", lambda *args, **kwargs: pytest.fail("a notebook was run"))
-    with pytest.raises(ValueError, match=r"results/huge\.dat has 1\.0 MB"):
-        prepare_submission(["1"], root=project, out_dir=out_dir)
-    assert list(out_dir.iterdir()) == []
-
-
-def test_a_missing_folder_is_named_before_anything_runs(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(submission, "run_notebook", lambda *args, **kwargs: pytest.fail("a notebook was run"))
-    with pytest.raises(FileNotFoundError, match="missing does not exist"):
-        prepare_submission(["1"], root=project, out_dir=tmp_path / "missing")
-
-
-@pytest.mark.parametrize("bad", ["", "a b", "../x", "a/b", "a_b", "a.b", "é", "1\n", "-1"])
-def test_an_id_that_is_no_plain_identifier(project, out_dir, bad):
-    with pytest.raises(ValueError, match="letters and digits only"):
-        prepare_submission(["1", bad], root=project, out_dir=out_dir)
-
-
-def test_no_id(project, out_dir):
-    with pytest.raises(ValueError, match="no id"):
-        prepare_submission([], root=project, out_dir=out_dir)
-
-
-def test_an_id_given_twice(project, out_dir):
-    with pytest.raises(ValueError, match="12 was given twice"):
-        prepare_submission(["12", "3", "12"], root=project, out_dir=out_dir)
-
-
-@pytest.mark.parametrize("ids", ["123", [123]])
-def test_ids_of_another_type(project, out_dir, ids):
-    with pytest.raises(TypeError):
+@pytest.mark.parametrize(
+    ("ids", "error", "problem"),
+    [
+        *((["1", bad], ValueError, "letters and digits only") for bad in BAD_IDS),
+        ([], ValueError, "no id"),
+        (["12", "3", "12"], ValueError, "12 was given twice"),
+        ("123", TypeError, "list of identifiers"),
+        ([123], TypeError, "an id is a string"),
+    ],
+)
+def test_wrong_ids(project, out_dir, nothing_runs, ids, error, problem):
+    with pytest.raises(error, match=problem):
         prepare_submission(ids, root=project, out_dir=out_dir)
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from cs236781.exercises import NOT_WRITTEN
 from hw4 import answers
-from tests.exercises import NOT_WRITTEN
 
 
 @pytest.mark.parametrize("question", ["part1_q1", "part1_q2", "part1_q3"])

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,16 +31,13 @@ def run(box, program, limits=ENOUGH, **options):
     return box.run([sys.executable, "-c", textwrap.dedent(program)], limits, **options)
 
 
-def started_with(mark):
-    """Processes whose command line holds a text."""
-    found = []
+def is_running(mark):
+    """Whether a process has this text in its command line."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with suppress(OSError):
             if mark.encode() in path.read_bytes():
-                found.append(path)
-        except OSError:
-            continue
-    return found
+                return True
+    return False
 
 
 def wait_until(condition):
@@ -49,10 +47,30 @@ def wait_until(condition):
         time.sleep(0.05)
 
 
-def test_a_program_that_ends(box):
-    outcome = run(box, "import sys; print('said'); print('warned', file=sys.stderr); sys.exit(3)")
-    assert (outcome.timed_out, outcome.status) == (False, 3)
-    assert sorted(outcome.output.split()) == ["said", "warned"]
+@pytest.fixture
+def mark():
+    return f"mark-{os.getpid()}-{time.monotonic_ns()}"
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "output"),
+    [
+        (
+            "import sys; print('said'); sys.stdout.flush(); print('warned', file=sys.stderr); sys.exit(3)",
+            3,
+            "said\nwarned\n",
+        ),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", -signal.SIGSEGV, ""),
+        ("x = bytearray(200_000_000)", 0, ""),
+        ("x = bytearray(600_000_000)", 1, "MemoryError"),
+        ("open('large', 'wb').write(bytes(51 << 20))", 1, "File too large"),
+        ("import os; print(os.environ['GIVEN'])", 0, "this\n"),
+    ],
+)
+def test_a_program_that_ends(box, program, status, output):
+    outcome = run(box, program, environment={"GIVEN": "this"})
+    assert (outcome.timed_out, outcome.status) == (False, status)
+    assert output in outcome.output
 
 
 def test_a_program_that_computes_without_end(box, monkeypatch):
@@ -64,20 +82,6 @@ def test_a_program_that_waits_without_end(box):
     assert run(box, "import time; time.sleep(600)", Limits(seconds=0.2, megabytes=500)).timed_out
 
 
-def test_a_program_that_a_signal_ends(box):
-    assert run(box, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)").status == -signal.SIGSEGV
-
-
-def test_a_program_that_takes_all_memory(box):
-    outcome = run(box, "x = bytearray(600_000_000)")
-    assert "MemoryError" in outcome.output
-    assert outcome.status == 1
-
-
-def test_a_program_within_its_memory(box):
-    assert run(box, "x = bytearray(200_000_000)").status == 0
-
-
 def test_output_without_end(box, monkeypatch):
     monkeypatch.setattr(sandbox, "MAX_FILE_MEGABYTES", 1)
     outcome = run(box, "while True: print('x' * 1000)")
@@ -86,37 +90,17 @@ def test_output_without_end(box, monkeypatch):
     assert len(outcome.output) <= 5000
 
 
-def test_a_file_without_end(box, monkeypatch):
-    monkeypatch.setattr(sandbox, "MAX_FILE_MEGABYTES", 1)
-    outcome = run(box, "open('large', 'wb').write(bytes(2 << 20))")
-    assert "File too large" in outcome.output
-    assert (box.folder / "large").stat().st_size == 1 << 20
-
-
-def test_what_it_started_ends_with_it(box):
-    mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
-    outcome = run(
-        box,
-        f"""
-        import subprocess, sys
+@pytest.mark.parametrize(("sleep", "limits"), [(0, ENOUGH), (600, Limits(seconds=1, megabytes=500))])
+def test_what_it_started_ends_with_it_or_with_its_time(box, mark, sleep, limits):
+    program = f"""
+        import subprocess, sys, time
         command = [sys.executable, "-c", "import time; time.sleep(600)", "{mark}"]
         for session in (False, True):
             subprocess.Popen(command, start_new_session=session)
-        """,
-    )
-    assert outcome.status == 0
-    assert not started_with(mark)
-
-
-def test_what_it_started_ends_with_its_time(box):
-    mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
-    program = f"""
-        import subprocess, sys, time
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "{mark}"], start_new_session=True)
-        time.sleep(600)
+        time.sleep({sleep})
         """
-    assert run(box, program, Limits(seconds=1, megabytes=500)).timed_out
-    assert not started_with(mark)
+    assert run(box, program, limits).timed_out is (sleep > 0)
+    assert not is_running(mark)
 
 
 def test_it_gets_none_of_the_callers_variables(box, monkeypatch):
@@ -129,11 +113,6 @@ def test_it_gets_none_of_the_callers_variables(box, monkeypatch):
     assert Path(temporary).is_relative_to(box.folder)
 
 
-def test_it_gets_what_it_is_given(box):
-    outcome = run(box, "import os; print(os.environ['GIVEN'])", environment={"GIVEN": "this"})
-    assert outcome.output == "this\n"
-
-
 @pytest.mark.skipif(not sandbox.namespaces(), reason="this system cannot cut the network off")
 def test_it_has_no_network(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -143,19 +122,17 @@ def test_it_has_no_network(tmp_path):
     assert "OSError: [Errno 101] Network is unreachable" in outcome.output or "ConnectionRefused" in outcome.output
 
 
-def test_cancelling_ends_it(tmp_path):
-    mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
+def test_cancelling_ends_it(tmp_path, mark):
     cancelled = threading.Event()
     threading.Timer(0.5, cancelled.set).start()
     with pytest.raises(CancelledError):
         run(Sandbox(tmp_path, cancelled), f"import time; time.sleep(600)  # {mark}")
-    assert not started_with(mark)
+    assert not is_running(mark)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_it_ends_with_its_caller(tmp_path, number):
-    mark = f"mark-{os.getpid()}-{time.monotonic_ns()}"
+def test_it_ends_with_its_caller(tmp_path, number, mark):
     caller = f"""
         import sys
         from cs236781.grading.sandbox import Limits, Sandbox
@@ -165,7 +142,7 @@ def test_it_ends_with_its_caller(tmp_path, number):
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(caller)], cwd=ROOT) as process:
         wait_until((tmp_path / "started").exists)
         process.send_signal(number)
-    wait_until(lambda: not started_with(mark))
+    wait_until(lambda: not is_running(mark))
 
 
 def test_folders_nested_deeper_than_python_can_remove(box):

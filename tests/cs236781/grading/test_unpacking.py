@@ -1,3 +1,4 @@
+import io
 import stat
 import struct
 import zipfile
@@ -7,13 +8,16 @@ import pytest
 from cs236781.grading import unpacking
 from cs236781.grading.unpacking import ArchiveError, unpack
 
+GOOD = ("hw4-1_2/hw4/__init__.py", "x = 1")
 
-def make(path, *members, compression=zipfile.ZIP_DEFLATED):
-    """A zip file of (name or ZipInfo, content) pairs."""
-    with zipfile.ZipFile(path, "w", compression) as archive:
+
+def zipped(*members, compression=zipfile.ZIP_DEFLATED):
+    """A zip file's bytes, of (name or ZipInfo, content) pairs."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in members:
             archive.writestr(name, content)
-    return path
+    return buffer.getvalue()
 
 
 def special(name, kind):
@@ -23,25 +27,28 @@ def special(name, kind):
     return info
 
 
-GOOD = ("hw4-1_2/hw4/__init__.py", "x = 1")
-
-
 @pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "unpacked"
-    path.mkdir()
-    return path
+def unpack_all(tmp_path):
+    """Unpack an archive's bytes into a folder; returns what unpack does, and the files by name."""
+    (tmp_path / "unpacked").mkdir()
+
+    def unpack_bytes(content):
+        (tmp_path / "a.zip").write_bytes(content)
+        ids = unpack(tmp_path / "a.zip", tmp_path / "unpacked")
+        return ids, unpacked(tmp_path)
+
+    return unpack_bytes
 
 
-def everything(root):
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+def unpacked(tmp_path):
+    root = tmp_path / "unpacked"
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_files_are_unpacked_under_the_ids(tmp_path, folder):
-    archive = make(tmp_path / "a.zip", GOOD, ("hw4-1_2/empty/", ""), ("hw4-1_2/results/é.dat", b"\0"))
-    assert unpack(archive, folder) == "1_2"
-    assert everything(folder) == {"hw4-1_2/hw4/__init__.py", "hw4-1_2/results/é.dat"}
-    assert (folder / "hw4-1_2/hw4/__init__.py").read_text() == "x = 1"
+def test_files_are_unpacked_under_the_ids(unpack_all):
+    ids, files = unpack_all(zipped(GOOD, ("hw4-1_2/empty/", ""), ("hw4-1_2/results/é.dat", b"\0")))
+    assert ids == "1_2"
+    assert files == {"hw4-1_2/hw4/__init__.py": b"x = 1", "hw4-1_2/results/é.dat": b"\0"}
 
 
 @pytest.mark.parametrize(
@@ -53,123 +60,98 @@ def test_files_are_unpacked_under_the_ids(tmp_path, folder):
         ("/tmp/evil", "absolute"),
         ("C:/evil", "absolute"),
         ("\\\\server\\evil", "absolute"),
-        ("hw4-1_2\\..\\..\\evil", "no plain name"),
-        ("hw4-1_2//evil", "no plain name"),
-        ("hw4-1_2/./evil", "no plain name"),
-        ("hw4-1_2/e\x1b[2Jvil", "no plain name"),
-        ("hw4-1_2/e\nvil", "no plain name"),
-        ("hw4-1_2/" + "x" * 256, "no plain name"),
-        ("hw4-1_2/" + "x/" * 40, "no plain name"),
+        ("hw4-1_2\\..\\..\\evil", "not a plain name"),
+        ("hw4-1_2//evil", "not a plain name"),
+        ("hw4-1_2/./evil", "not a plain name"),
+        ("hw4-1_2/e\x1b[2Jvil", "not a plain name"),
+        ("hw4-1_2/e\nvil", "not a plain name"),
+        ("hw4-1_2/" + "x" * 256, "not a plain name"),
+        ("hw4-1_2/" + "x/" * 40, "not a plain name"),
         ("hw4-1_2/hw4/__INIT__.py", "comes twice"),
         ("hw4-1_2/hw4/__init__.py/x", "both a file and a folder"),
         ("hw4-3/x", "one folder hw4-ID_ID"),
         ("x", "one folder hw4-ID_ID"),
+        (special("hw4-1_2/x", stat.S_IFLNK), "a link"),
+        (special("hw4-1_2/x", stat.S_IFIFO), "special"),
+        (special("hw4-1_2/x", stat.S_IFBLK), "special"),
     ],
 )
-def test_names_that_are_refused(tmp_path, folder, name, problem):
-    archive = make(tmp_path / "a.zip", GOOD, (name, "evil"))
+def test_members_that_are_refused(unpack_all, tmp_path, name, problem):
     with pytest.raises(ArchiveError, match=problem) as caught:
-        unpack(archive, folder)
+        unpack_all(zipped(GOOD, (name, "evil")))
     assert str(caught.value).isprintable()
-    assert everything(tmp_path) <= {"a.zip", "unpacked/hw4-1_2/hw4/__init__.py"}
+    assert unpacked(tmp_path).keys() <= {GOOD[0]}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "unpacked"}
 
 
-def test_a_name_that_ends_at_a_null_byte_for_some(tmp_path, folder):
-    archive = make(tmp_path / "a.zip", GOOD, ("hw4-1_2/a#b", "evil"))
-    archive.write_bytes(archive.read_bytes().replace(b"hw4-1_2/a#b", b"hw4-1_2/a\0b"))
-    with pytest.raises(ArchiveError, match="no plain name"):
-        unpack(archive, folder)
+def test_a_name_that_ends_at_a_null_byte_for_some(unpack_all):
+    content = zipped(GOOD, ("hw4-1_2/a#b", "evil"))
+    with pytest.raises(ArchiveError, match="not a plain name"):
+        unpack_all(content.replace(b"hw4-1_2/a#b", b"hw4-1_2/a\0b"))
 
 
-@pytest.mark.parametrize(
-    ("kind", "problem"), [(stat.S_IFLNK, "a link"), (stat.S_IFIFO, "special"), (stat.S_IFBLK, "special")]
-)
-def test_links_and_special_files_are_refused(tmp_path, folder, kind, problem):
-    archive = make(tmp_path / "a.zip", GOOD, (special("hw4-1_2/x", kind), "/etc/passwd"))
-    with pytest.raises(ArchiveError, match=problem):
-        unpack(archive, folder)
-    assert everything(folder) == set()
-
-
-def test_zeros_without_end_are_refused_by_their_ratio(tmp_path, folder):
-    archive = make(tmp_path / "a.zip", GOOD, ("hw4-1_2/zeros", bytes(10_000_000)))
+def test_zeros_without_end_are_refused_by_their_ratio(unpack_all, tmp_path):
     with pytest.raises(ArchiveError, match="times as large as the archive"):
-        unpack(archive, folder)
-    assert everything(folder) == set()
+        unpack_all(zipped(GOOD, ("hw4-1_2/zeros", bytes(10_000_000))))
+    assert unpacked(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
     ("limit", "value", "problem"),
-    [("MAX_FILES", 1, "2 files"), ("MAX_FILE_BYTES", 9, "'hw4-1_2/x' has"), ("MAX_BYTES", 14, "together")],
+    [("MAX_FILES", 1, "2 files"), ("MAX_FILE_BYTES", 9, "'hw4-1_2/x' is larger"), ("MAX_BYTES", 14, "together")],
 )
-def test_too_much_is_refused(tmp_path, folder, monkeypatch, limit, value, problem):
+def test_too_much_is_refused(unpack_all, monkeypatch, limit, value, problem):
     monkeypatch.setattr(unpacking, limit, value)
-    archive = make(tmp_path / "a.zip", GOOD, ("hw4-1_2/x", "0123456789"))
     with pytest.raises(ArchiveError, match=problem):
-        unpack(archive, folder)
+        unpack_all(zipped(GOOD, ("hw4-1_2/x", "0123456789")))
 
 
-def test_a_member_that_states_less_than_it_holds(tmp_path, folder):
-    archive = make(tmp_path / "a.zip", GOOD, ("hw4-1_2/zeros", bytes(1_234_567)))
-    stated = archive.read_bytes()
-    assert stated.count(struct.pack("<I", 1_234_567)) == 2  # before the member and in the list at the end
-    archive.write_bytes(stated.replace(struct.pack("<I", 1_234_567), struct.pack("<I", 10)))
+def test_a_member_that_states_less_than_it_holds(unpack_all, tmp_path):
+    content = zipped(GOOD, ("hw4-1_2/zeros", bytes(1_234_567)))
+    assert content.count(struct.pack("<I", 1_234_567)) == 2  # before the member and in the list at the end
     with pytest.raises(ArchiveError):
-        unpack(archive, folder)
-    assert (folder / "hw4-1_2/zeros").stat().st_size <= 10
+        unpack_all(content.replace(struct.pack("<I", 1_234_567), struct.pack("<I", 10)))
+    assert len(unpacked(tmp_path)["hw4-1_2/zeros"]) <= 10
 
 
-def test_a_true_size_is_bounded_whatever_was_stated(tmp_path, folder, monkeypatch):
-    archive = make(tmp_path / "a.zip", GOOD, ("hw4-1_2/x", bytes(100)))
+def test_a_true_size_is_bounded_whatever_was_stated(unpack_all, monkeypatch):
     monkeypatch.setattr(unpacking, "_check_size", lambda members, archive_bytes: None)
     monkeypatch.setattr(unpacking, "MAX_BYTES", 50)
     with pytest.raises(ArchiveError, match="holds more"):
-        unpack(archive, folder)
+        unpack_all(zipped(GOOD, ("hw4-1_2/x", bytes(100))))
 
 
-def test_an_encrypted_archive(tmp_path, folder):
-    archive = make(tmp_path / "a.zip", GOOD)
-    content = bytearray(archive.read_bytes())
+def encrypted():
+    content = bytearray(zipped(GOOD))
     content[content.index(b"PK\x01\x02") + 8] |= 1  # its flags, in the list at the end
-    archive.write_bytes(content)
-    with pytest.raises(ArchiveError, match="encrypted"):
-        unpack(archive, folder)
+    return bytes(content)
 
 
-def test_another_compression(tmp_path, folder):
-    with pytest.raises(ArchiveError, match="another way than deflate"):
-        unpack(make(tmp_path / "a.zip", GOOD, compression=zipfile.ZIP_LZMA), folder)
+LONG = zipped(GOOD, ("hw4-1_2/x", "y" * 1000))
 
 
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04"])
-def test_other_files(tmp_path, folder, content):
-    (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(ArchiveError, match="not a complete zip file"):
-        unpack(tmp_path / "a.zip", folder)
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (encrypted(), "encrypted"),
+        (zipped(GOOD, compression=zipfile.ZIP_LZMA), "not compressed by deflate"),
+        (zipped(), "empty"),
+        (b"", "not a complete zip file"),
+        (b"not a zip", "not a complete zip file"),
+        (b"PK\x03\x04", "not a complete zip file"),
+        *((LONG[: len(LONG) * percent // 100], "not a complete zip file") for percent in (30, 60, 95)),
+        (zipped(GOOD, compression=zipfile.ZIP_STORED).replace(b"x = 1", b"x = 2"), "not a complete zip file"),
+    ],
+)
+def test_other_files(unpack_all, content, problem):
+    with pytest.raises(ArchiveError, match=problem):
+        unpack_all(content)
 
 
-def test_an_empty_archive(tmp_path, folder):
-    with pytest.raises(ArchiveError, match="empty"):
-        unpack(make(tmp_path / "a.zip"), folder)
-
-
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_truncated_archive(tmp_path, folder, share):
-    content = make(tmp_path / "a.zip", GOOD, ("hw4-1_2/x", "y" * 1000)).read_bytes()
-    (tmp_path / "a.zip").write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ArchiveError, match="not a complete zip file"):
-        unpack(tmp_path / "a.zip", folder)
-
-
-def test_damaged_data(tmp_path, folder):
-    archive = make(tmp_path / "a.zip", ("hw4-1_2/x", "some content"), compression=zipfile.ZIP_STORED)
-    archive.write_bytes(archive.read_bytes().replace(b"some content", b"same content"))
-    with pytest.raises(ArchiveError, match="not a complete zip file"):
-        unpack(archive, folder)
-
-
-def test_as_a_program_it_prints_the_ids_or_the_reason(tmp_path, folder, capsys):
-    assert unpacking.main(str(make(tmp_path / "a.zip", GOOD)), str(folder)) == 0
+def test_as_a_program_it_prints_the_ids_or_the_reason(tmp_path, capsys):
+    (tmp_path / "a.zip").write_bytes(zipped(GOOD))
+    (tmp_path / "b.zip").write_bytes(zipped(("../x", "")))
+    assert unpacking.main(str(tmp_path / "a.zip"), str(tmp_path)) == 0
     assert capsys.readouterr().out == "1_2\n"
-    assert unpacking.main(str(make(tmp_path / "b.zip", ("../x", ""))), str(folder)) == unpacking.REFUSED
+    assert unpacking.main(str(tmp_path / "b.zip"), str(tmp_path)) == unpacking.REFUSED
     assert capsys.readouterr().out == "'../x' leads out of the archive\n"

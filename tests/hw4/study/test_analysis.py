@@ -1,41 +1,50 @@
 """What is measured inside a run, against closed forms and small episodes made by hand."""
 
+import json
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from hw4.experiments import train_aac
 from hw4.rl_ac import AACPolicyNet
-from hw4.rl_data import Episode, TrainBatch
+from hw4.rl_data import Episode, Experience, TrainBatch
+from hw4.study import analysis
 from hw4.study.analysis import (
     analyse,
     calibration,
     estimator_weights,
     explained_variance,
     gradient_noise,
-    time_use,
+    state_occupancy,
     train_with_snapshots,
 )
 
-HP = {
-    "batch_size": 2,
-    "gamma": 0.9,
-    "beta": 0.5,
-    "learn_rate": 0.01,
-    "eps": 1e-8,
-    "hidden_layers": [8],
-    "delta": 0.1,
-}
+HP = {"batch_size": 2, "gamma": 0.9, "beta": 0.5, "learn_rate": 0.01, "eps": 1e-8, "hidden_layers": [8], "delta": 0.1}
 
 
 def episode(rewards, legs=((0, 0),), actions=(0,), height=0.0):
-    """An episode of the lander with the given rewards; legs and actions are repeated to its length."""
-    states = np.zeros((len(rewards), 8), dtype=np.float32)
+    """An episode of the lander with the given rewards. Legs and actions are repeated to its length."""
+    states = torch.zeros(len(rewards), 8)
     states[:, 1] = height
-    states[:, 6:8] = np.resize(np.array(legs), (len(rewards), 2))
-    return Episode.from_arrays(
-        states, np.resize(np.array(actions), len(rewards)).astype(np.int64), np.array(rewards, dtype=np.float64)
-    )
+    states[:, 6:8] = torch.from_numpy(np.resize(np.array(legs), (len(rewards), 2)))
+    taken = np.resize(np.array(actions), len(rewards)).tolist()
+    experiences = [Experience(*step, False) for step in zip(states, taken, rewards, strict=True)]
+    return Episode(sum(rewards), experiences)
+
+
+class SharedTrunk(nn.Module):
+    """An actor-critic with names of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.actor, self.critic = nn.Linear(8, 6), nn.Linear(6, 4), nn.Linear(6, 1)
+
+    def forward(self, states):
+        features = torch.tanh(self.trunk(states))
+        return self.actor(features), self.critic(features)
 
 
 @pytest.fixture
@@ -60,15 +69,17 @@ class TestEstimators:
         noise = gradient_noise(net, [episode([1.0, 2.0])] * 6, 2, 0.9)
         assert all(values["variance"] == pytest.approx(0, abs=1e-9) for values in noise.values())
 
-    def test_equal_batches_have_the_gradient_of_the_loss(self, net):
+    @pytest.mark.parametrize("net_type", [partial(AACPolicyNet, 8, 4, hidden_layers=(8,)), SharedTrunk])
+    def test_equal_batches_have_the_gradient_of_the_loss(self, net_type):
+        torch.manual_seed(0)
+        net = net_type()
         episodes = [episode([1.0, 2.0], actions=(3,))] * 4
         batch = TrainBatch.from_episodes(episodes[:2], 0.9)
         log_pi = torch.log_softmax(net(batch.states)[0], dim=1)[:, 3]
         (-(batch.q_vals * log_pi).mean()).backward()
-        expected = sum(float(p.grad.pow(2).sum()) for p in net.scores.parameters())
-        assert gradient_noise(net, episodes, 2, 0.9)["reward to go"]["squared_mean"] == pytest.approx(
-            expected, rel=1e-4
-        )
+        expected = sum(float(p.grad.pow(2).sum()) for p in net.parameters() if p.grad is not None)
+        noise = gradient_noise(net, episodes, 2, 0.9)
+        assert noise["reward to go"]["squared_mean"] == pytest.approx(expected, rel=1e-4)
 
     def test_a_constant_more_of_return_is_noise_to_all_but_the_mean_baseline(self, net):
         """Actions differ from batch to batch; a reward of 100 at each end says nothing about them."""
@@ -97,14 +108,14 @@ class TestCritic:
         assert result["explained_variance"] == pytest.approx(1)
 
 
-class TestTimeUse:
+class TestStateOccupancy:
     def test_by_hand(self):
         landed = episode(
             [1.0, 1.0, 1.0, 100.0], legs=[(0, 0), (0, 0), (1, 0), (1, 1)], actions=[2, 2, 1, 0], height=0.5
         )
         hovering = episode([1.0, 1.0, 1.0, 1.0], actions=[2, 2, 2, 3], height=1.5)
         crashed = episode([1.0, -100.0], height=1.0)
-        result = time_use([landed, hovering, crashed])
+        result = state_occupancy([landed, hovering, crashed])
         assert {place: value["share"] for place, value in result["where"].items()} == {
             "in the air": 0.8,
             "on one leg": 0.1,
@@ -124,8 +135,12 @@ class TestRun:
         assert all(torch.equal(value, expected[name]) for name, value in snapshots[6].state_dict().items())
         assert any(not torch.equal(value, expected[name]) for name, value in snapshots[2].state_dict().items())
 
-    def test_analyse(self):
-        result = analyse(HP, 3, stages={"first": 2, "last": 4}, batches=3, max_episodes=4)
-        assert [stage["episodes"] for stage in result["stages"].values()] == [2, 4]
+    def test_analyse(self, monkeypatch):
+        for name, value in {"STAGES": {"first": 2, "last": 4}, "BATCHES": 3, "MAX_EPISODES": 4}.items():
+            monkeypatch.setattr(analysis, name, value)
+        monkeypatch.setattr(analysis, "VARIANCE_EPISODES", 2)
+        result = analyse(HP, 3)
+        assert [(stage["episodes"], stage["batches"]) for stage in result["stages"].values()] == [(2, 3), (4, 3)]
         assert result["explained_variance"]["episodes"] == [2, 4]
-        assert result["hyperparams"] == HP
+        assert (result["seed"], result["hyperparams"]) == (3, HP)
+        assert json.loads(json.dumps(result)) == result

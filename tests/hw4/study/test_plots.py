@@ -1,10 +1,9 @@
-"""The 2 x 2 grid of learning curves."""
+"""Figures: what they draw is what the training data, a sweep's records and an analysis say."""
 
 import matplotlib.pyplot as plt
 import pytest
-from matplotlib.figure import Figure
 
-from hw4.study.plots import plot_experiment_results
+from hw4.study import plots
 
 PANELS = ("loss_p", "baseline", "loss_e", "mean_reward")
 RESULTS = {
@@ -16,86 +15,130 @@ RESULTS = {
         "loss_e": [-1.0, -0.5],
         "mean_reward": [-180.0, 20.0],
         "loss_t": [1.0, 1.0],
+        "model_state": {"w": object()},
     },
 }
 AAC = {"aac": {"episode_num": [2, 4], "loss_p": [3.0, 1.0], "loss_e": [-0.9, -0.8], "mean_reward": [0.0, 50.0]}}
 
 
-@pytest.fixture
-def figure():
-    yield plot_experiment_results(RESULTS)
-    plt.close("all")
-
-
-def panel(figure, name):
-    """Return the one of the four axes that says that it shows this."""
-    found = [ax for ax in figure.axes if name in (ax.get_title(), ax.get_ylabel())]
-    assert len(found) == 1
-    return found[0]
-
-
-def curves(figure, name):
-    """Return {label: (x, y)} of the lines in a panel."""
+def record(configuration, seed, reward, episodes_to_200=None):
+    evaluation = {choice: {"mean": reward} for choice in ("stochastic", "greedy")}
     return {
-        str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in panel(figure, name).lines
+        "configuration": configuration,
+        "seed": seed,
+        "episodes": 100,
+        "episodes_to_200": episodes_to_200,
+        "curves": {"episode_num": [50, 100], "mean_reward": [0.0, reward], "loss_p": [1.0, 2.0]},
+        "evaluation": {"final": evaluation, "best": evaluation},
     }
 
 
-def expected_curves(results, name):
-    return {config: (data["episode_num"], data[name]) for config, data in results.items() if name in data}
+RUNS = [
+    record("aac", 1, 250.0, episodes_to_200=40),
+    record("aac", 2, 270.0, episodes_to_200=80),
+    record("vpg", 1, 100.0),
+    record("aac", 3, 260.0),
+]
+NOISE = {name: {"variance": 10.0} for name in ("total return", "reward to go", "mean baseline", "critic")}
+STAGE = {
+    "episodes": 500,
+    "batches": 200,
+    "gradient": NOISE,
+    "critic": {"v": [0.0, 1.0], "q": [0.5, 1.5], "q10": [0.0, 1.0], "q90": [1.0, 2.0], "explained_variance": 0.5},
+    "time": {
+        "where": {place: {"share": 0.5, "actions": [0.5, 0.5, 0.0, 0.0]} for place in ("in the air", "on both legs")},
+        "ends": {"at rest": 0.25, "crash": 0.0, "time limit": 0.75},
+        "height": [1.4, 1.0, 0.2],
+    },
+}
+ANALYSIS = {
+    "stages": {"early": STAGE, "late": {**STAGE, "episodes": 6000}},
+    "explained_variance": {"episodes": [250, 500], "value": [-0.1, 0.5]},
+}
 
 
-def test_is_a_figure_of_two_by_two(figure):
-    assert isinstance(figure, Figure)
-    assert len(figure.axes) == 4
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def curves(ax):
+    return {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines}
+
+
+def test_learning_curves_are_the_training_data_in_two_by_two_panels():
+    figure = plots.plot_experiment_results(RESULTS)
     assert {ax.get_subplotspec().get_gridspec().get_geometry() for ax in figure.axes} == {(2, 2)}
-
-
-def test_panels_are_in_the_published_order(figure):
-    assert [panel(figure, name) for name in PANELS] == figure.axes
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_curves_are_the_training_data(figure, name):
-    assert curves(figure, name) == expected_curves(RESULTS, name)
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_against_episodes(figure, name):
-    assert "episode" in panel(figure, name).get_xlabel().lower()
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_a_legend_names_the_configurations(figure, name):
-    legend = panel(figure, name).get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == list(expected_curves(RESULTS, name))
-
-
-def test_configurations_have_colours_of_their_own(figure):
-    assert len({line.get_color() for line in panel(figure, "loss_p").lines}) == 2
-
-
-@pytest.mark.parametrize("name", PANELS)
-def test_over_plotting(figure, name):
-    again = plot_experiment_results(AAC, fig=figure)
+    assert [ax.get_title() for ax in figure.axes] == list(PANELS)
+    again = plots.plot_experiment_results(AAC, fig=figure)  # over-plotted
     assert again is figure
-    assert len(figure.axes) == 4
-    assert curves(figure, name) == expected_curves({**RESULTS, **AAC}, name)
-    assert [t.get_text() for t in panel(figure, name).get_legend().get_texts()] == list(curves(figure, name))
+    for ax, name in zip(figure.axes, PANELS, strict=True):
+        expected = {
+            config: (data["episode_num"], data[name]) for config, data in {**RESULTS, **AAC}.items() if name in data
+        }
+        assert curves(ax) == expected
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == list(expected)
+        assert len({line.get_color() for line in ax.lines}) == len(expected)
+        assert ax.get_xlabel() == "episode"
 
 
 def test_nothing_to_show():
-    figure = plot_experiment_results({})
-    assert [len(ax.lines) for ax in figure.axes] == [0] * 4
-    plt.close(figure)
+    assert [len(ax.lines) for ax in plots.plot_experiment_results({}).axes] == [0] * 4
 
 
-def test_other_keys_are_left_alone(figure):
-    """model_state and the rest are in the training data too."""
-    plot_experiment_results({"vpg": {**RESULTS["vpg"], "model_state": {"w": object()}}}, fig=figure)
-    assert len(panel(figure, "loss_p").lines) == 3
+def test_records_are_grouped_in_the_order_of_the_configurations():
+    groups = plots.group_by_configuration(RUNS)
+    assert [(name, [run["seed"] for run in group]) for name, group in groups.items()] == [
+        ("vpg", [1]),
+        ("aac", [1, 2, 3]),
+    ]
 
 
-def test_can_be_drawn(figure, tmp_path):
-    figure.savefig(tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").stat().st_size > 1000
+def test_curves_of_seeds_are_their_interquartile_mean():
+    axes = plots.plot_seeds(RUNS).axes
+    assert curves(axes[3]) == {"vpg (1 seeds)": ([50, 100], [0.0, 100.0]), "aac (3 seeds)": ([50, 100], [0.0, 260.0])}
+    assert len(axes[3].collections) == 2  # the bands
+    assert curves(axes[1]) == {}  # not recorded
+
+
+def test_every_seed_is_a_dot_beside_the_bar_of_all():
+    figure = plots.plot_evaluations(RUNS)
+    final, best = figure.axes
+    assert [final.get_title(), best.get_title()] == ["final weights", "best weights"]
+    assert "actions sampled; right and empty: greedy" in figure.get_suptitle()
+    for ax in (final, best):
+        dots = sorted(y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata())
+        assert dots == [100.0, 100.0, 250.0, 250.0, 260.0, 260.0, 270.0, 270.0]  # sampled and greedy
+        assert sorted(bar.get_height() for bar in ax.patches) == [100.0, 100.0, 260.0, 260.0]
+
+
+def test_the_fraction_of_seeds_that_reached_200_rises_with_each():
+    [vpg, aac] = plots.plot_fraction_reached(RUNS).axes[0].lines
+    assert list(vpg.get_ydata()) == [0.0, 0.0]
+    assert list(aac.get_xdata()) == [0, 40, 80, 100]
+    assert list(aac.get_ydata()) == pytest.approx([0.0, 100 / 3, 200 / 3, 200 / 3])
+
+
+def test_gradient_noise_has_a_bar_for_each_estimator_and_stage():
+    assert [bar.get_height() for bar in plots.plot_gradient_noise(ANALYSIS).axes[0].patches] == [10.0] * 8
+
+
+def test_the_critic_has_a_panel_for_each_stage_and_one_over_training():
+    axes = plots.plot_critic(ANALYSIS).axes
+    assert len(axes) == 3
+    assert list(axes[2].lines[0].get_ydata()) == [-0.1, 0.5]
+
+
+def test_time_is_split_by_place_and_action():
+    heights, times = plots.plot_state_occupancy(ANALYSIS).axes
+    assert list(heights.lines[0].get_ydata()) == [1.4, 1.0, 0.2]
+    assert sum(bar.get_width() for bar in times.patches) == pytest.approx(200)  # two stages, 100% each
+
+
+@pytest.mark.parametrize("name", ["curves.png", "curves.svg", "curves.pdf", "curves"])
+def test_a_figure_is_saved_in_the_format_its_name_says(tmp_path, name):
+    plots.save(plots.plot_fraction_reached(RUNS), tmp_path / name, dpi=40)
+    start = {"curves.svg": b"<?xml", "curves.pdf": b"%PDF"}.get(name, b"\x89PNG")
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

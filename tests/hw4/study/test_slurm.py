@@ -57,9 +57,6 @@ def xvfb():
         pytest.skip("there is no xvfb-run: run 'apt-get install xvfb xauth'")
 
 
-# --- the script
-
-
 def test_the_script_says_what_is_missing(tmp_path):
     for program in ("bash", "python3"):
         (tmp_path / program).symlink_to(shutil.which(program))
@@ -75,9 +72,6 @@ def test_the_script_stops_only_what_it_started(cluster, tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith(f"tests/slurm.sh: there is no slurm.conf in {tmp_path}: ")
     assert (tmp_path / "mine.txt").exists()
-
-
-# --- the published commands
 
 
 def test_a_job_runs(environment):
@@ -130,9 +124,6 @@ def test_jupyter_lab_answers_in_a_job_until_it_is_shut_down(environment):
         finally:
             job.terminate()
     assert answer(f"{address}/lab", token) is None
-
-
-# --- many tasks
 
 
 @pytest.fixture
@@ -203,9 +194,6 @@ def test_a_machine_without_slurm_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="there is no Slurm on this machine"):
         next(call_each(time.sleep, [(0,)], tmp_path))
-
-
-# --- sweeps
 
 
 def sweep(out, *arguments, **options):

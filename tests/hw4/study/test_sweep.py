@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from hw4.env import make_env
-from hw4.experiments import parse_settings, train_config
+from hw4.experiments import hyperparams_of, train_config
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
 from hw4.study import sweep as sweep_module
 from hw4.study.evaluation import evaluate
-from hw4.study.sweep import Run, SweepError, compact_curves, load_runs, perform, runs_of, sweep
+from hw4.study.sweep import Run, SweepError, compact_curves, episodes_to, load_runs, run_one, runs_of, sweep
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = ("hidden_layers=[4]", "batch_size=2")
@@ -24,21 +24,19 @@ def without_seconds(record):
 
 
 @pytest.fixture
-def performed(monkeypatch):
-    """Perform runs in this process; the list of those that were."""
+def done(monkeypatch):
+    """Do no training; the list of the runs that would have been done."""
     runs = []
 
-    def perform_here(missing, folder, jobs):
-        for run in missing:
+    def pretend(function, arguments, *, at_once):
+        for number, (run, folder) in enumerate(arguments):
             runs.append(run)
-            if run.seed == 13:
-                yield run, "ValueError: no luck"
-            else:
-                record = {"configuration": run.configuration, "seed": run.seed, "settings": list(run.settings)}
+            if run.seed != 13:
+                record = {"configuration": run.configuration, "seed": run.seed, "settings": list(run.overrides)}
                 (folder / f"{run.name}.json").write_text(json.dumps(record))
-                yield run, None
+            yield number, "ValueError: no luck" if run.seed == 13 else None
 
-    monkeypatch.setattr(sweep_module, "_locally", perform_here)
+    monkeypatch.setattr(sweep_module, "call_each_here", pretend)
     return runs
 
 
@@ -53,10 +51,10 @@ class TestRuns:
         ]
 
     def test_each_combination_of_values(self):
-        settings = ["learn_rate=0.1,0.2", "hidden_layers=[4],[8,8]", "activation=relu,tanh"]
+        overrides = ["learn_rate=0.1,0.2", "hidden_layers=[4],[8,8]", "activation=relu,tanh"]
         combinations = {
             (hp["learn_rate"], tuple(hp["hidden_layers"]), hp["activation"])
-            for hp in (run.hyperparams() for run in runs_of(["aac"], [0], settings))
+            for hp in (run.hyperparams() for run in runs_of(["aac"], [0], overrides))
         }
         assert combinations == {
             (rate, layers, activation)
@@ -68,21 +66,27 @@ class TestRuns:
     def test_the_same_run_is_there_once(self):
         assert len(runs_of(["vpg", "vpg"], [1, 1], ["gamma=0.9,0.9"])) == 1
 
-    @pytest.mark.parametrize("setting", ["no_such=1", "learn_rate=-1", "learn_rate", "learn_rate="])
-    def test_refuses_what_can_not_be_set(self, setting):
+    @pytest.mark.parametrize("override", ["no_such=1", "learn_rate=-1", "learn_rate", "learn_rate="])
+    def test_refuses_what_can_not_be_set(self, override):
         with pytest.raises(ValueError, match=r"learn_rate|no_such"):
-            runs_of(["vpg"], [0], [setting])
+            runs_of(["vpg"], [0], [override])
 
     def test_names_tell_all_that_matters_apart(self):
-        run = Run("aac", 1)
-        others = [
-            Run("cpg", 1),
-            Run("aac", 2),
-            Run("aac", 1, ("gamma=0.5",)),
-            Run("aac", 1, (), 10),
-            Run("aac", 1, (), 6000, 10),
-        ]
-        assert len({run.name, *(other.name for other in others)}) == 6
+        runs = [("cpg", 1), ("aac", 1), ("aac", 2), ("aac", 1, ("gamma=0.5",)), ("aac", 1, (), 10)]
+        assert len({Run(*run).name for run in [*runs, ("aac", 1, (), 6000, 10)]}) == 6
+
+    @pytest.mark.parametrize(
+        ("file", "configurations", "seeds"),
+        [
+            ("part1_seeds.json", ["vpg", "epg", "bpg", "cpg", "aac", "aac_long"], range(100, 110)),
+            ("fresh_seeds.json", ["cpg", "aac", "aac_long"], range(200, 205)),
+        ],
+    )
+    def test_the_committed_records_are_of_the_runs_that_the_readme_names(self, file, configurations, seeds):
+        if not (ROOT / "results" / file).exists():
+            pytest.skip("the results are not handed out")
+        runs = runs_of(configurations, seeds, evaluation_episodes=1000)
+        assert {run.name for run in runs} == {record["name"] for record in load_runs(ROOT / "results" / file)}
 
     def test_the_order_in_which_hyperparameters_are_written_changes_no_name(self, monkeypatch):
         run, hp = Run("aac", 1), Run("aac", 1).hyperparams()
@@ -93,16 +97,16 @@ class TestRuns:
 
 class TestRecord:
     def test_is_of_the_training_that_train_config_does(self):
-        record = perform(Run("aac", 5, TINY, episodes=8))
-        data = train_config("aac", hp=parse_settings("aac", TINY), seed=5, max_episodes=8, num_workers=0)
+        record = run_one(Run("aac", 5, TINY, episodes=8))
+        data = train_config("aac", hp=hyperparams_of("aac", TINY), seed=5, max_episodes=8, num_workers=0)
         assert record["best_mean_reward"] == data["best_mean_reward"][-1]
         assert record["final_mean_reward"] == data["mean_reward"][-1]
         assert record["steps"] == data["step_num"][-1]
         assert record["evaluation"] == {}
 
     def test_evaluates_the_final_weights(self):
-        hp = parse_settings("aac", TINY)
-        record = perform(Run("aac", 5, TINY, episodes=8, evaluation_episodes=3))
+        hp = hyperparams_of("aac", TINY)
+        record = run_one(Run("aac", 5, TINY, episodes=8, evaluation_episodes=3))
         p_net = AACPolicyNet.build_for_env(make_env(), **hp)
         p_net.load_state_dict(train_config("aac", hp=hp, seed=5, max_episodes=8, num_workers=0)["model_state"])
         for choice in ("stochastic", "greedy"):
@@ -112,7 +116,7 @@ class TestRecord:
 
     def test_curves_by_hand(self):
         data = {"episode_num": [40, 80, 120], "mean_reward": [1.0, 2.0, 3.0], "loss_p": [10.0, 20.0, 50.0]}
-        assert compact_curves(data, every=50) == {
+        assert compact_curves(data) == {
             "episode_num": [80, 120],
             "mean_reward": [2.0, 3.0],
             "loss_p": [15.0, 50.0],  # the mean since the last point
@@ -123,38 +127,33 @@ class TestRecord:
     )
     def test_episodes_to_200_count_from_the_first_full_window(self, rewards, episodes):
         data = {"episode_num": [50, 100, 150], "mean_reward": rewards}
-        assert sweep_module._episodes_to(200, data) == episodes
+        assert episodes_to(200, data) == episodes
 
 
 class TestSweep:
-    def test_gathers_all_runs_in_their_order(self, tmp_path, performed):
+    def test_gathers_all_runs_in_their_order(self, tmp_path, done):
         sweep(runs_of(["aac", "vpg"], [2, 1]), tmp_path / "out.json")
         runs = load_runs(tmp_path / "out.json")
         assert [(run["seed"], run["configuration"]) for run in runs] == [(2, "aac"), (2, "vpg"), (1, "aac"), (1, "vpg")]
         assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
 
-    def test_again_does_only_what_is_missing(self, tmp_path, performed):
+    def test_again_does_only_what_is_missing(self, tmp_path, done):
         sweep(runs_of(["aac"], [1]), tmp_path / "out.json")
         sweep(runs_of(["aac"], [1, 2]), tmp_path / "out.json")
-        assert [run.seed for run in performed] == [1, 2]
+        assert [run.seed for run in done] == [1, 2]
 
-    def test_keeps_the_records_of_other_runs(self, tmp_path, performed):
+    def test_keeps_the_records_of_other_runs(self, tmp_path, done):
         sweep(runs_of(["vpg"], [1]), tmp_path / "out.json")
         sweep(runs_of(["aac"], [1]), tmp_path / "out.json")
         assert [run["configuration"] for run in load_runs(tmp_path / "out.json")] == ["aac", "vpg"]
 
-    def test_a_failure_is_named_and_the_others_are_kept(self, tmp_path, performed):
+    def test_a_failure_is_named_and_the_others_are_kept(self, tmp_path, done):
         with pytest.raises(SweepError, match=r"1 of 3 runs failed: aac-13-\w+: ValueError: no luck"):
             sweep(runs_of(["aac"], [12, 13, 14]), tmp_path / "out.json")
         assert not (tmp_path / "out.json").exists()
         with pytest.raises(SweepError):
             sweep(runs_of(["aac"], [12, 13, 14]), tmp_path / "out.json")
-        assert [run.seed for run in performed] == [12, 13, 14, 13]
-
-    @pytest.mark.parametrize("arguments", [{"cluster": "cloud"}, {"jobs": 0}])
-    def test_refuses_what_there_is_not(self, tmp_path, arguments):
-        with pytest.raises(ValueError, match=r"cluster must be|jobs must be"):
-            sweep([], tmp_path / "out.json", **arguments)
+        assert [run.seed for run in done] == [12, 13, 14, 13]
 
     @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"runs": [1]}'])
     def test_refuses_a_file_of_another_kind(self, tmp_path, content):
@@ -164,8 +163,8 @@ class TestSweep:
 
     def test_processes_give_the_records_of_this_one(self, tmp_path):
         runs = runs_of(["aac", "vpg"], [1], TINY, episodes=4)
-        gathered = sweep(runs, tmp_path / "out.json", jobs=2)["runs"]
-        assert [without_seconds(record) for record in gathered] == [without_seconds(perform(run)) for run in runs]
+        gathered = sweep(runs, tmp_path / "out.json", jobs=2)
+        assert [without_seconds(record) for record in gathered] == [without_seconds(run_one(run)) for run in runs]
 
 
 def test_the_command_says_what_came_out(tmp_path):
@@ -195,9 +194,9 @@ def test_the_table_by_hand():
     assert cells[3:] == ["250.0", "100.0 to 260.0", "2 of 3", *["median 240.0, lowest 90.0"] * 2]
 
 
-def test_performing_leaves_the_callers_random_stream_alone():
+def test_a_run_leaves_the_callers_random_stream_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    perform(Run("vpg", 1, TINY, episodes=2))
+    run_one(Run("vpg", 1, TINY, episodes=2))
     assert torch.equal(torch.rand(1), expected)
