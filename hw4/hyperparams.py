@@ -11,12 +11,8 @@ from hw4.rl_pg import ACTIVATIONS
 
 def is_number(value: Any, lowest: float = -math.inf, highest: float = math.inf) -> bool:
     """Whether it is a finite number in a range, NumPy's too."""
-    return (
-        isinstance(value, numbers.Real)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and (lowest <= value <= highest)
-    )
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value) and lowest <= float(value) <= highest
 
 
 def is_count(value: Any, lowest: int = 1) -> bool:

@@ -306,7 +306,7 @@ def _agent_seed(seed: int) -> int:
 
 
 def _uniforms(seed: int) -> Iterator[float]:
-    """The numbers that torch.rand((), dtype=torch.float64) would give under `_seeded_generators`, drawn many at once."""
+    """The numbers that torch.rand((), dtype=torch.float64) gives under `_seeded_generators`, drawn many at once."""
     generator = torch.Generator().manual_seed(_agent_seed(seed))
     while True:
         yield from torch.rand(256, dtype=torch.float64, generator=generator).tolist()

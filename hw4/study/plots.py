@@ -69,26 +69,24 @@ def plot_seeds(runs: Sequence[Record]) -> Figure:
 
 
 def plot_evaluations(runs: Sequence[Record]) -> Figure:
-    """What the final and the best policies of each seed earn on fresh episodes: a dot for each seed, and a bar for the
+    """What the final policies of each seed earn on fresh episodes: a dot for each seed, and a bar for the
     interquartile mean, with its 95% bootstrap interval.
     """
-    fig, axes = plt.subplots(ncols=2, sharey=True, figsize=(14, 5), layout="constrained")
+    fig, ax = plt.subplots(figsize=(9, 5), layout="constrained")
     groups = group_by_configuration(runs)
-    for ax, weights in zip(axes, ("final", "best"), strict=True):
-        for column, (config, group) in enumerate(groups.items()):
-            for x, choice, fill in ((column - 0.2, "stochastic", COLOURS[config]), (column + 0.2, "greedy", "none")):
-                means = np.array([run["evaluation"][weights][choice]["mean"] for run in group])
-                middle, low, high = bootstrap_ci(means)
-                ax.bar(x, middle, 0.36, color=fill, edgecolor=COLOURS[config], alpha=0.6)
-                ax.errorbar(x, middle, [[middle - low], [high - middle]], color="black", capsize=3)
-                spread = x + np.linspace(-0.1, 0.1, len(means))
-                ax.plot(spread, means, "o", color="black", markersize=3.5, markerfacecolor="white")
-        ax.set_xticks(range(len(groups)), list(groups))
-        ax.axhline(REWARD_THRESHOLD, color="0.4", linestyle=":", linewidth=1)
-        ax.set_title(f"{weights} weights")
-        ax.set_ylabel("mean total reward of fresh episodes (points)")
-        ax.grid(axis="y", alpha=0.3)
-    fig.suptitle("left and filled: actions sampled; right and empty: greedy", fontsize="medium")
+    for column, (config, group) in enumerate(groups.items()):
+        for x, choice, fill in ((column - 0.2, "stochastic", COLOURS[config]), (column + 0.2, "greedy", "none")):
+            means = np.array([run["evaluation"]["final"][choice]["mean"] for run in group])
+            middle, low, high = bootstrap_ci(means)
+            ax.bar(x, middle, 0.36, color=fill, edgecolor=COLOURS[config], alpha=0.6)
+            ax.errorbar(x, middle, [[middle - low], [high - middle]], color="black", capsize=3)
+            spread = x + np.linspace(-0.15, 0.15, len(means))
+            ax.plot(spread, means, "o", color="black", markersize=3, markerfacecolor="white")
+    ax.set_xticks(range(len(groups)), list(groups))
+    ax.axhline(REWARD_THRESHOLD, color="0.4", linestyle=":", linewidth=1)
+    ax.set_title("final weights; left and filled: actions sampled; right and empty: greedy", fontsize="medium")
+    ax.set_ylabel("mean total reward of fresh episodes (points)")
+    ax.grid(axis="y", alpha=0.3)
     return fig
 
 

@@ -39,14 +39,16 @@ from hw4.experiments import (
     train_config,
 )
 from hw4.files import PathLike
+from hw4.rl_data import TrainBatch
 from hw4.rollout.loader import available_cpus
+from hw4.study.analysis import LEFT_LEG, RIGHT_LEG
 from hw4.study.evaluation import evaluate
 from hw4.study.slurm import call_each
 from hw4.study.statistics import bootstrap_ci
 
 RUNNING_MEAN_LEN = 100  # episodes
 CURVE_EVERY = 50  # episodes
-CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline")
+CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline", "quiet", "q_variance")
 SLURM = "slurm"  # the folder of its files, among the records
 
 
@@ -114,20 +116,25 @@ def run_one(run: Run) -> dict[str, Any]:
     began = time.perf_counter()
     hp = run.hyperparams()
     with TemporaryDirectory() as folder:
-        best, name = Path(folder) / "best", run.configuration.removesuffix("_long")
-        data = train_config(name, hp=hp, seed=run.seed, max_episodes=run.episodes, num_workers=0, checkpoints_file=best)
+        best, name, watch = Path(folder) / "best", run.configuration.removesuffix("_long"), Watch()
+        data = train_config(
+            name,
+            hp=hp,
+            seed=run.seed,
+            max_episodes=run.episodes,
+            num_workers=0,
+            checkpoints_file=best,
+            post_batch_fn=watch.look,
+        )
         seconds = time.perf_counter() - began
         evaluation: dict[str, dict[str, Any]] = {}
         if run.evaluation_episodes:
-            agent_type, p_net = load_policy(best)
-            for weights, state in (("best", p_net.state_dict()), ("final", data["model_state"])):
-                p_net.load_state_dict(state)
-                evaluation[weights] = {
-                    choice: evaluate(
-                        agent_type, p_net, episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy"
-                    )
-                    for choice in ("stochastic", "greedy")
-                }
+            policy = load_policy(best)
+            policy.p_net.load_state_dict(data["model_state"])
+            evaluation["final"] = {
+                choice: evaluate(*policy, episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy")
+                for choice in ("stochastic", "greedy")
+            }
     return {
         "configuration": run.configuration,
         "seed": run.seed,
@@ -139,9 +146,33 @@ def run_one(run: Run) -> dict[str, Any]:
         "best_mean_reward": data["best_mean_reward"][-1],
         "final_mean_reward": data["mean_reward"][-1],
         "episodes_to_200": episodes_to(REWARD_THRESHOLD, data),
+        "cpu_seconds_to_200": watch.seconds_to(episodes_to(REWARD_THRESHOLD, data), data),
         "evaluation": evaluation,
-        "curves": compact_curves(data),
+        "curves": compact_curves({**data, **watch.seen}),
     }
+
+
+class Watch:
+    """What is seen of each batch beside the training data: `seen`, and the processor time that had been used.
+
+    `quiet` is the fraction of the decisions on both legs that were to do nothing; `q_variance` the variance of q.
+    """
+
+    def __init__(self) -> None:
+        self.began = time.process_time()
+        self.seconds: list[float] = []
+        self.seen: dict[str, list[float]] = {"quiet": [], "q_variance": []}
+
+    def look(self, batch_idx: int, p_net: Any, batch: TrainBatch, final: bool) -> None:
+        """Look at a batch; a post_batch_fn."""
+        self.seconds.append(time.process_time() - self.began)
+        actions = batch.actions[(batch.states[:, [RIGHT_LEG, LEFT_LEG]] > 0).all(dim=1)]
+        self.seen["quiet"].append(float((actions == 0).sum()) / max(1, len(actions)))
+        self.seen["q_variance"].append(float(batch.q_vals.var()))
+
+    def seconds_to(self, episodes: int | None, data: Mapping[str, list]) -> float | None:
+        """The processor time until so many episodes had been played."""
+        return None if episodes is None else round(self.seconds[data["episode_num"].index(episodes)], 2)
 
 
 def episodes_to(level: float, data: Mapping[str, list]) -> int | None:
