@@ -27,7 +27,7 @@ RESULTS = PROJECT / "results"
 app = typer.Typer(
     help="Train, play, show and hand in the landing of Beresheet.",
     context_settings={"max_content_width": 120},
-    rich_markup_mode=None,  # Rich takes longer to load than all the rest
+    rich_markup_mode=None,  # Rich takes longer to load than Typer
 )
 if (PROJECT / "cs236781" / "grading" / "commands.py").is_file():
     from cs236781.grading.commands import app as instructors_app

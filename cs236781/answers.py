@@ -6,10 +6,10 @@ from IPython.display import Markdown, display
 
 
 def display_answer(text: str) -> None:
-    """Show an answer, written in Markdown (formulas between dollars too), under a heading of its own.
+    """Show an answer, written in Markdown with formulas between dollars, under a heading.
 
     :raises TypeError: text is not a string.
-    :raises ValueError: nothing is written in it.
+    :raises ValueError: it is empty.
     """
     if not isinstance(text, str):
         raise TypeError(f"an answer is a string of Markdown, not {type(text).__name__}")

@@ -2,7 +2,6 @@
 
 import linecache
 import os
-import pickle
 import signal
 import sys
 from pathlib import Path
@@ -18,8 +17,8 @@ COMPLETION = "_MAIN.PY_COMPLETE"  # the variable by which a shell asks Typer wha
 def run(app: typer.Typer, arguments: list[str]) -> int:
     """Run the command that the arguments name, and return the exit status.
 
-    Typer parses and dispatches. Its own way to end is not used: that answers wrong use with several lines, and takes
-    each broken pipe for the reader's.
+    Typer parses and dispatches. How a command ends is decided here, because Typer answers wrong use with several
+    lines, and hides every broken pipe, a worker's too.
     """
     if COMPLETION in os.environ:
         app(prog_name=PROGRAM)
@@ -62,7 +61,7 @@ def is_expected(error: BaseException) -> bool:
     ValueError, TypeError and RuntimeError are answers where the project's own checks raise them: the last line run is
     a `raise` in the project. The same errors out of a computation or a library are bugs.
     """
-    if isinstance(error, (OSError, pickle.UnpicklingError, FloatingPointError)):
+    if isinstance(error, (OSError, FloatingPointError)):
         return True
     if not isinstance(error, (ValueError, TypeError, RuntimeError)):
         return False

@@ -19,12 +19,10 @@ import libcst as cst
 from libcst import matchers as m
 
 from cs236781.exercises import TABLE, Exercise, load_exercises
-from cs236781.files import check_folder_writable, write_whole, zipped
+from cs236781.files import check_folder_writable, write_archive
 from cs236781.jupyter_utils import cleared
 
 PROJECT = Path(__file__).resolve().parents[1]
-
-NAME = "hw4-dist"
 
 # What is packed, of all that git tracks. A file that is new elsewhere stays out until it is named here.
 PACKED = (
@@ -69,13 +67,10 @@ def prepare_dist(*, root: str | Path = PROJECT, out_dir: str | Path = ".") -> Pa
     root, out_dir = Path(root).resolve(), Path(out_dir)
     check_folder_writable(out_dir)
     contents = students_files(root)
-    executable = {name for name in contents if (root / name).is_file() and (root / name).stat().st_mode & 0o100}
-    target = out_dir / f"{NAME}.zip"
-    archive = zipped(NAME, contents, executable)
-    write_whole(target, archive)
-    print(
-        f"{target}: {len(contents)} files, {len(archive) / 1e6:.2f} MB, {len(load_exercises(root))} exercises to write"
-    )
+    target = out_dir / "hw4-dist.zip"
+    write_archive(target, contents, root)
+    size = f"{target.stat().st_size / 1e6:.2f} MB"
+    print(f"{target}: {len(contents)} files, {size}, {len(load_exercises(root))} exercises to write")
     return target
 
 

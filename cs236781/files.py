@@ -1,11 +1,11 @@
-"""Files written whole or not at all, under a temporary name beside their place and then moved in; and archives."""
+"""Files and archives written whole or not at all: under a temporary name beside their place, and then moved in."""
 
 import io
 import os
 import stat
 import tempfile
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from pathlib import Path
 def check_folder_writable(folder: str | Path) -> None:
     """Raise OSError with one clear message unless new files can be made in folder.
 
-    Called before long work whose result goes there. A file is really made (and removed): permission bits alone
-    say little on network and read-only file systems.
+    Called before long work whose result goes there. A file is really made and removed, since permission bits say
+    little on network and read-only file systems.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -61,25 +61,25 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 
 def _new_file_mode() -> int:
-    """Permissions of a file created the ordinary way; the umask can only be read by setting it."""
+    """The mode of a file created the ordinary way. The umask can only be read by setting it."""
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask
 
 
-def zipped(folder: str, contents: Mapping[str, bytes], executable: Collection[str] = ()) -> bytes:
-    """A zip archive's bytes, which depend on the names, the contents and who may be executed only.
+def write_archive(path: str | Path, contents: Mapping[str, bytes], root: Path) -> None:
+    """Write NAME.zip with all in the folder NAME. Its bytes depend only on names, contents and which are executable.
 
-    :param folder: the one that all is in, inside the archive.
     :param contents: what is in it, by name.
-    :param executable: the names of the files that may be executed.
+    :param root: a file that is executable there is so in the archive.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in sorted(contents):
-            info = zipfile.ZipInfo(f"{folder}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            is_executable = (root / name).is_file() and (root / name).stat().st_mode & 0o100
+            info = zipfile.ZipInfo(f"{Path(path).stem}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
-            info.create_system = 3  # Unix, on every system, for the mode to be read
-            info.external_attr = (0o100755 if name in executable else 0o100644) << 16
+            info.create_system = 3  # Unix, on every system, so that the mode is read
+            info.external_attr = (0o100755 if is_executable else 0o100644) << 16
             archive.writestr(info, contents[name])
-    return buffer.getvalue()
+    write_whole(path, buffer.getvalue())

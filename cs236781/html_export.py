@@ -18,8 +18,8 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 _log = logging.getLogger(__name__)
 
 
-# nbconvert's page, less all that it loads from elsewhere. The policy makes the browser hold to that whatever the
-# notebook's outputs contain, and keeps scripts in them from running on the machine of who opens the page.
+# nbconvert's page, without what it loads from elsewhere. The policy makes the browser hold to that whatever the
+# notebook's outputs contain, and keeps scripts in them from running where the page is opened.
 _PAGE = """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}
@@ -58,10 +58,10 @@ math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaV
 {%- endblock -%}
 """
 
-# What a page without scripts can show, best first; of a widget or a script its plain text is shown.
+# What a page without scripts can show, best first. Of a widget or a script its plain text is shown.
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
-# Commands that MathJax knows and the converter does not, in its words.
+# Commands that MathJax knows and the converter does not.
 _MACROS = {"pmb": r"\boldsymbol{#1}", "mathds": r"\mathbb{#1}", "substack": r"\begin{matrix}#1\end{matrix}"}
 
 
@@ -97,7 +97,7 @@ _converter = LatexToMathML(macros=_MACROS, fancy_error=False, annotation=False)
 
 
 def _mathml(latex: str, *, block: bool) -> str:
-    """A formula as MathML; as its source, with a warning, where it cannot be converted."""
+    """A formula as MathML; as its source, with a warning, if it cannot be converted."""
     try:
         formula = _converter.convert_with_local_state(_plain_latex(latex), displaystyle=block)
     except LatexError as error:
@@ -107,10 +107,7 @@ def _mathml(latex: str, *, block: bool) -> str:
 
 
 def _plain_latex(latex: str) -> str:
-    """LaTeX that means the same and that the converter knows.
-
-    Environments are unnumbered, as JupyterLab shows them, unless a tag was given by hand.
-    """
+    """LaTeX that means the same and that the converter knows. Environments without a tag are not numbered."""
     latex = re.sub(r"(\\(?:begin|end)\{)split\}", r"\1aligned}", latex)
     if r"\tag" not in latex:
         latex = re.sub(r"(\\(?:begin|end)\{(?:align|equation|gather|multline))\}", r"\1*}", latex)
@@ -129,7 +126,7 @@ def self_contained(page: str, base: Path) -> str:
     for tag in soup.find_all(["script", "iframe", "object", "embed", "base"]):
         tag.decompose()
     for tag in soup.find_all("meta", {"http-equiv": re.compile("^refresh$", re.IGNORECASE)}):
-        tag.decompose()  # it would lead the reader away, and no policy forbids that
+        tag.decompose()  # it would lead the reader to another page, and no policy forbids that
     for tag in soup.find_all("link"):
         if not str(tag.get("href", "")).startswith("data:"):
             tag.decompose()
@@ -142,7 +139,7 @@ def self_contained(page: str, base: Path) -> str:
 
 
 def _embed(tag: Tag, attribute: str, base: Path) -> None:
-    """Put the file that a tag's attribute names inside the page; take the attribute away where that cannot be."""
+    """Put the file that a tag's attribute names inside the page; remove the attribute if that cannot be done."""
     reference = str(tag[attribute])
     address = urlparse(reference)
     file = (base / unquote(address.path)).resolve()

@@ -1,11 +1,11 @@
-"""Notebooks without a browser: run them, clear them, export them as one page; and a video inside them.
+"""Notebooks without a browser, and videos in them.
 
     run_notebook("Part1_DeepRL.ipynb")                        executed in place
     clear_notebook("Part1_DeepRL.ipynb")                      outputs stripped
     export_html(["Part1_DeepRL.ipynb"], "part1.html")         one page that needs no network
     show_video_in_notebook("landing.mp4", width=400)          a player, the video inside it
 
-A notebook is replaced only by a finished one: when a cell fails, or Ctrl-C comes, the file stays as it was.
+A notebook is replaced only by a finished one. If a cell fails, or Ctrl-C comes, the file stays as it was.
 """
 
 import json
@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from IPython.display import HTML
@@ -35,7 +34,7 @@ from cs236781.html_export import PageExporter, data_url, self_contained
 
 
 class NotebookError(RuntimeError):
-    """A notebook that cannot be read, or whose cell failed; its one-line message says which, where and why."""
+    """A notebook cannot be read, or a cell failed. The message, one line, says which, where and why."""
 
 
 # --- running and clearing
@@ -59,15 +58,15 @@ def run_notebook(
     timeout: float | None = None,
     progress: bool = True,
 ) -> Path:
-    """Execute a notebook's cells in order and save it with their outputs; returns where it was saved.
+    """Execute a notebook's cells in order and save it with their outputs; returns its path.
 
     :param path: the notebook.
     :param out: where the executed notebook goes; in place by default.
     :param working_dir: the folder its cells run in; the notebook's own by default.
-    :param allow_errors: go on after a cell that fails, and save its error among the outputs.
+    :param allow_errors: go on after a cell that fails; its error is among the outputs.
     :param timeout: seconds a single cell may take; no limit by default.
     :param progress: show a progress bar over the cells.
-    :raises OSError: the notebook is missing, or there is no writing where it should go (said before anything runs).
+    :raises OSError: the notebook is missing, or out cannot be written (said before anything runs).
     :raises NotebookError: the file is no notebook, or a cell failed, ran out of time or killed its kernel.
     """
     path = Path(path).resolve()
@@ -104,40 +103,42 @@ def _execute(
         search_path = [str(path.parent), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path))
 
-    process_group: list[int] = []
-    current: list[int] = [0]  # the index of the cell being run
+    process_groups: list[int] = []
+    started: list[int] = []  # the indices of the cells
     bar = tqdm(total=len(_code_cells(notebook)), desc=path.name, unit="cell", disable=not progress)
-
-    def note_start(notebook: NotebookNode) -> None:
-        group = getattr(manager.provisioner, "pgid", None)  # Windows has no process groups
-        if group:
-            process_group.append(group)
-
-    def note_cell(cell: NotebookNode, cell_index: int) -> None:
-        current[0] = cell_index
-
-    def note_cell_done(cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-        bar.update()
-
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisInterpreter())
+
+    def note_processes(notebook: NotebookNode) -> None:
+        if group := getattr(manager.provisioner, "pgid", None):  # Windows has no process groups
+            process_groups.append(group)
+
+    def kill_processes() -> None:
+        for group in process_groups:
+            with suppress(ProcessLookupError, PermissionError):  # gone already
+                os.killpg(group, signal.SIGKILL)
+
     client = NotebookClient(
         notebook,
+        km=manager,
         allow_errors=allow_errors,
         timeout=timeout,
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(working_dir)}},
-        on_notebook_start=note_start,
-        on_cell_execute=note_cell,
-        on_cell_executed=note_cell_done,
+        on_notebook_start=note_processes,
+        on_cell_execute=lambda cell, cell_index: started.append(cell_index),
+        on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
     )
-    client.log.setLevel(logging.CRITICAL)  # what it logs, the exceptions below say
-    client.km = manager
+    client.log.setLevel(logging.CRITICAL)  # the exceptions below say what it logs
 
-    def kill_processes() -> None:
-        for group in process_group:
-            with suppress(ProcessLookupError, PermissionError):  # gone already
-                os.killpg(group, signal.SIGKILL)
+    def failed(problem: str) -> NotebookError:
+        """One line that names the notebook, the cell, its source's first lines and the problem."""
+        index = started[-1] if started else 0
+        count = len([cell for cell in _code_cells(notebook, stop=index + 1) if cell.source.strip()])
+        lines = [line.strip() for line in notebook.cells[index].source.splitlines() if line.strip()]
+        source = " | ".join(lines[:3]) + (" | ..." if len(lines) > 3 else "")
+        what = " ".join(problem.split())
+        return NotebookError(f"{path.name}: cell {index + 1} (In [{count}]) failed: {what}; its source: {source}")
 
     # In a thread of its own: in the main thread nbclient would take Ctrl-C for itself and swallow it.
     with bar, ThreadPoolExecutor(1) as executor:
@@ -150,27 +151,17 @@ def _execute(
                 time.sleep(0.05)
             raise
         except CellExecutionError as error:
-            raise _cell_error(path, notebook, current[0], f"{error.ename}: {error.evalue}") from None
+            raise failed(f"{error.ename}: {error.evalue}") from None
         except CellTimeoutError:
-            problem = f"no end after {timeout:g} seconds, the time a cell may take"
-            raise _cell_error(path, notebook, current[0], problem) from None
+            raise failed(f"no end after {timeout:g} seconds, the time a cell may take") from None
         except DeadKernelError:
-            raise _cell_error(path, notebook, current[0], "its process died (out of memory?)") from None
+            raise failed("its process died (out of memory?)") from None
         finally:
             kill_processes()
 
 
-def _cell_error(path: Path, notebook: NotebookNode, index: int, problem: str) -> NotebookError:
-    """One line that names the notebook, the cell, its source's first lines and the problem."""
-    count = len([cell for cell in _code_cells(notebook, stop=index + 1) if cell.source.strip()])
-    lines = [line.strip() for line in notebook.cells[index].source.splitlines() if line.strip()]
-    source = " | ".join(lines[:3]) + (" | ..." if len(lines) > 3 else "")
-    problem = " ".join(problem.split())
-    return NotebookError(f"{path.name}: cell {index + 1} (In [{count}]) failed: {problem}; its source: {source}")
-
-
 def _keep_last_state(cell: NotebookNode) -> None:
-    """Of text drawn over itself (progress bars) keep what stands at the end; outputs left empty by this go."""
+    """Keep the end of text that was drawn over itself, as progress bars are; drop outputs that this leaves empty."""
     for output in cell.outputs:
         if output.output_type == "stream":
             text = output.text.replace("\x1b[A", "")  # the cursor's way up to another bar
@@ -188,7 +179,7 @@ def clear_notebook(path: str | Path) -> None:
 
 
 def cleared(path: str | Path) -> bytes:
-    """What `clear_notebook` would write; the file stays as it is."""
+    """What `clear_notebook` would write."""
     notebook = _read(Path(path))
     notebook.metadata.pop("widgets", None)
     for cell in _code_cells(notebook):
@@ -204,7 +195,7 @@ def _code_cells(notebook: NotebookNode, stop: int | None = None) -> list[Noteboo
 
 
 def _read(path: Path) -> NotebookNode:
-    """The notebook at path, in the current format; cells without an id get one that depends on their place only."""
+    """The notebook at path, in the current format. Cells without an id get one that depends only on their place."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no notebook {path}")
     try:
@@ -233,11 +224,10 @@ def _text(notebook: NotebookNode) -> bytes:
 def export_html(
     paths: Iterable[str | Path], out: str | Path, *, title: str | None = None, base: str | Path | None = None
 ) -> Path:
-    """Merge notebooks, in the order given, into one HTML page that shows everything with the network off.
+    """Merge notebooks, in the order given, into one HTML page that needs no network.
 
-    Formulas become MathML; plots, videos and files that the notebooks refer to are put inside. What the page would
-    have to fetch from elsewhere is left out, and a formula that cannot be converted stays as its source; a logged
-    warning names each.
+    Formulas become MathML. Plots, videos and files that the notebooks refer to are put inside. What is elsewhere is
+    left out, and a formula that cannot be converted stays as its source; a logged warning names each.
 
     :param paths: the notebooks.
     :param out: the page to write.
@@ -258,7 +248,7 @@ def export_html(
 
 
 def _merged(paths: list[Path]) -> NotebookNode:
-    """One notebook with the cells of all, their ids made unique and LaTeX outputs turned to Markdown."""
+    """One notebook with the cells of all; ids become unique, LaTeX outputs Markdown."""
     notebooks = [_read(path) for path in paths]
     merged = nbformat.v4.new_notebook(metadata=notebooks[0].metadata)
     merged.metadata.pop("widgets", None)
@@ -276,12 +266,11 @@ def _merged(paths: list[Path]) -> NotebookNode:
 # --- videos
 
 
-def show_video_in_notebook(video_path: str | Path, width: int | str = 500, *, autoplay: bool = True) -> HTML:
-    """A player for a notebook, with the video itself inside, so that it plays wherever the notebook is opened.
+def show_video_in_notebook(video_path: str | Path, width: int | str = 500) -> HTML:
+    """A player for a notebook, with the video inside, so that it plays wherever the notebook is opened.
 
     :param video_path: an mp4 or WebM file.
     :param width: of the player, in pixels, as a number or a string of digits; on a narrower screen it shrinks.
-    :param autoplay: start by itself.
     :raises FileNotFoundError: there is no such file.
     :raises ValueError: it is empty or no mp4 or WebM video, or width is not a positive whole number.
     """
@@ -299,6 +288,6 @@ def show_video_in_notebook(video_path: str | Path, width: int | str = 500, *, au
         kind = "video/webm"
     else:
         raise ValueError(f"{path} is neither an mp4 nor a WebM video: record it as one of these")
-    flags = "controls loop muted playsinline" + (" autoplay" if autoplay else "")
+    flags = "controls loop muted playsinline autoplay"
     style = "max-width: 100%; height: auto"
     return HTML(f'<video {flags} width="{width}" style="{style}" src="{data_url(kind, data)}"></video>')

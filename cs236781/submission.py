@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 
-from cs236781.files import check_folder_writable, write_whole, zipped
+from cs236781.files import check_folder_writable, write_archive, write_whole
 from cs236781.jupyter_utils import export_html, run_notebook
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -67,15 +67,13 @@ def prepare_submission(
         contents |= {path.name: result.read_bytes() for path, result in finished.items()}
         contents[page.name] = page.read_bytes()
     _check_sizes({member: len(data) for member, data in contents.items()})
-    executable = {member for member in contents if (root / member).is_file() and (root / member).stat().st_mode & 0o100}
-    archive = zipped(name, contents, executable)
 
+    target = out_dir / f"{name}.zip"
+    write_archive(target, contents, root)
     if not skip_run:
         for path in notebooks:
             write_whole(path, contents[path.name])
-    target = out_dir / f"{name}.zip"
-    write_whole(target, archive)
-    print(_summary(target, contents, len(archive)))
+    print(_summary(target, contents))
     return target
 
 
@@ -164,16 +162,10 @@ def _runs_missing(path: Path) -> str:
     return f" ({len(not_run)} of its {len(cells)} code cells were never run)" if not_run else ""
 
 
-def _summary(target: Path, contents: Mapping[str, bytes], archive_bytes: int) -> str:
+def _summary(target: Path, contents: Mapping[str, bytes]) -> str:
     """What went in, by top-level file or folder, with sizes."""
-    counts: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    for member, data in contents.items():
-        top, slash, _ = member.partition("/")
-        counts[top + slash] += 1
-        sizes[top + slash] += len(data)
-    lines = [f"{target}: {len(contents)} files, {archive_bytes / 1e6:.2f} MB"]
-    for top in sorted(counts):
-        files = f"  ({counts[top]} files)" if top.endswith("/") else ""
-        lines.append(f"  {sizes[top] / 1e6:9.3f} MB  {top}{files}")
-    return "\n".join(lines)
+    sizes: dict[str, list[int]] = {}
+    for member, data in sorted(contents.items()):
+        sizes.setdefault(member.partition("/")[0], []).append(len(data))
+    lines = [f"{sum(size) / 1e6:9.3f} MB  {len(size):5} files  {top}" for top, size in sizes.items()]
+    return "\n".join([f"{target}: {len(contents)} files, {target.stat().st_size / 1e6:.2f} MB", *lines])

@@ -16,11 +16,11 @@ from typing import get_args
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
 import main
 from hw4 import experiments
 from hw4.study import analysis
+from tests.notebooks import write_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK_COMMANDS = ["run-nb", "clear-nb", "prepare-submission"]
@@ -68,11 +68,6 @@ def assert_refused(result, command, problem):
     assert problem in result.stderr
     assert result.returncode == 2
     assert result.stdout == ""
-
-
-def write_notebook(path, code):
-    nbformat.write(new_notebook(cells=[new_code_cell(code, id="a")]), path)
-    return path
 
 
 def copy_tools(folder):

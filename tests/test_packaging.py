@@ -36,7 +36,7 @@ def imported(file: Path) -> set[str]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             modules.add(node.module)
-    own = {"hw4", "cs236781", "tests"}
+    own = {"hw4", "cs236781", "tests", "main"}
     names = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - own
     return {canonicalize_name(PROVIDED_BY[name][0]) for name in names}
 

@@ -40,33 +40,9 @@ _MAX_REPORT_BYTES = 20_000_000  # some forty times what the tests' own report ha
 _OUT_OF_MEMORY = ("MemoryError", "allocate memory", "bad_alloc")
 
 
-@dataclass(frozen=True)
-class Row:
-    """What was found about an archive.
-
-    :param ids: the students' ids, joined by underscores; empty where not even the archive's name gives them.
-    :param passed: how many of each section's tests passed.
-    :param totals: how many there are.
-    :param status: "ok", or what kept tests from being run to their end.
-    """
-
-    archive: Path
-    ids: str
-    passed: dict[str, int]
-    totals: dict[str, int]
-    status: str
-
-    def cells(self) -> dict[str, str]:
-        """The row as texts, by their column's name."""
-        counts = {name: f"{self.passed[name]}/{total}" for name, total in self.totals.items()}
-        whole = f"{sum(self.passed.values())}/{sum(self.totals.values())}"
-        return {
-            "ids": self.ids,
-            "archive": _printable(str(self.archive)),
-            **counts,
-            "all": whole,
-            "status": self.status,
-        }
+# What was found about an archive, as texts by their column's name: the students' ids, the archive, how many of each
+# section's tests passed and of all, as in "3/5", and the status, which is "ok" if all were run to their end.
+Row = dict[str, str]
 
 
 @dataclass
@@ -76,8 +52,7 @@ class _Report:
     set_up: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     problem: str = ""  # why tests cannot be found
-    place: str = " before the first test"  # where the run was last
-    started: bool = False
+    place: str = ""  # where the run was last; empty before the first test
     finished: bool = False
     out_of_memory: bool = False
 
@@ -106,8 +81,7 @@ def check_submissions(
             raise FileNotFoundError(f"there is no archive {path}")
     if csv_file is not None:
         check_file_writable(csv_file)
-    cancelled = threading.Event()
-    checker = _Checker(Path(project), limits, cancelled)
+    checker = _Checker(Path(project), limits)
     checker.find_tests()
 
     rows: dict[int, Row] = {}
@@ -117,11 +91,9 @@ def check_submissions(
             for done in as_completed(checks):
                 rows[checks[done]] = done.result()
                 bar.update()
-        except BaseException:
-            cancelled.set()
-            executor.shutdown(wait=True, cancel_futures=True)
-            raise
         finally:
+            checker.cancelled.set()  # all are done, or are not wanted any more
+            executor.shutdown(cancel_futures=True)
             in_order = [rows[index] for index in sorted(rows)]
             if csv_file is not None:
                 write_whole(csv_file, _csv(in_order).encode())
@@ -141,7 +113,7 @@ def isolation() -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as aligned text under a header."""
-    return tabulate([row.cells() for row in rows], headers="keys", tablefmt="plain", disable_numparse=True)
+    return tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True)
 
 
 def _printable(text: str) -> str:
@@ -150,18 +122,18 @@ def _printable(text: str) -> str:
 
 def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([list(row.cells()) for row in rows[:1]] + [list(row.cells().values()) for row in rows])
+    writer = csv.DictWriter(text, rows[0] if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 
 class _Checker:
     """The checks of one call of check_submissions."""
 
-    def __init__(self, project: Path, limits: Limits, cancelled: threading.Event) -> None:
-        self._project = project
-        self._limits = limits
-        self._cancelled = cancelled
+    def __init__(self, project: Path, limits: Limits) -> None:
+        self.cancelled = threading.Event()
+        self._project, self._limits = project, limits
         self._exercises = load_exercises(project)
         self._tests: dict[str, set[str]] = {}  # of each section
 
@@ -171,7 +143,7 @@ class _Checker:
         :raises RuntimeError: the project's own code cannot be tested.
         """
         with scratch_folder() as folder:
-            sandbox = Sandbox(folder, self._cancelled)
+            sandbox = Sandbox(folder, self.cancelled)
             self._lay_out(sandbox, self._project / "hw4")
             outcome, report = self._run_tests(sandbox, self._exercises, "--setup-plan", limits=LIMITS)
         for exercise in self._exercises:
@@ -186,7 +158,7 @@ class _Checker:
         named = unpacking.FOLDER.fullmatch(archive.stem)
         ids = named[1] if named else ""
         with scratch_folder() as folder:
-            sandbox = Sandbox(folder, self._cancelled)
+            sandbox = Sandbox(folder, self.cancelled)
             try:
                 ids = self._unpack(sandbox, archive)
             except unpacking.ArchiveError as error:
@@ -204,7 +176,7 @@ class _Checker:
         problem = _problem(outcome, report)
         if not problem:
             return report.passed, "ok"
-        if outcome.timed_out and not report.started:  # as it would for each section
+        if outcome.timed_out and not report.place:  # as it would for each section
             return set(), problem
         passed: set[str] = set()
         problems: dict[str, list[str]] = {}  # each with the sections that it kept from their end
@@ -220,9 +192,10 @@ class _Checker:
         return passed, "; ".join(parts) or "ok"
 
     def _row(self, archive: Path, ids: str, passed: set[str], status: str) -> Row:
-        counts = {section: len(tests & passed) for section, tests in self._tests.items()}
-        totals = {section: len(tests) for section, tests in self._tests.items()}
-        return Row(archive, ids, counts, totals, _printable(status[:1000]))
+        counts = {section: f"{len(tests & passed)}/{len(tests)}" for section, tests in self._tests.items()}
+        every = set().union(*self._tests.values())
+        row = {"ids": ids, "archive": str(archive), **counts, "all": f"{len(every & passed)}/{len(every)}"}
+        return {name: _printable(text) for name, text in (row | {"status": status[:1000]}).items()}
 
     def _unpack(self, sandbox: Sandbox, archive: Path) -> str:
         """Unpack into the sandbox's folder `archive`; returns the ids, or raises ArchiveError."""
@@ -291,7 +264,6 @@ def _read_report(text: str) -> _Report:
         if kind == "CollectReport" and has_failed:
             report.problem = report.problem or _reason(str(entry.get("longrepr")))
         elif kind == "TestReport":
-            report.started = True
             report.place = f" {'after' if entry.get('when') == 'teardown' else 'in'} {test}"
             if has_failed:
                 failed.add(test)
@@ -315,13 +287,14 @@ def _reason(traceback: str) -> str:
 
 def _problem(outcome: Outcome, report: _Report) -> str:
     """What kept a section's tests from their end; empty where nothing did."""
+    place = report.place or " before the first test"
     if outcome.timed_out:
-        return f"timed out{report.place}"
+        return f"timed out{place}"
     if report.out_of_memory or any(sign in outcome.output for sign in _OUT_OF_MEMORY):
         return "out of memory"
     if report.problem:
         return f"not importable: {report.problem}"
     if not report.finished:
         how = f"signal {-outcome.status}" if outcome.status < 0 else f"exit status {outcome.status}"
-        return f"crashed{report.place} ({how})"
+        return f"crashed{place} ({how})"
     return ""

@@ -49,7 +49,7 @@ def check_submission(
     rows = checking.check_submissions(archives, csv_file=csv, jobs=jobs, limits=limits)
     print(checking.table(rows))
     print(checking.isolation(), file=sys.stderr)
-    if any(row.status != "ok" for row in rows):
+    if any(row["status"] != "ok" for row in rows):
         raise typer.Exit(1)
 
 
