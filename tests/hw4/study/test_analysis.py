@@ -50,7 +50,7 @@ class SharedTrunk(nn.Module):
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    return AACPolicyNet(8, 4, hidden_layers=(8,))
+    return AACPolicyNet(8, 4, **toy.hyperparams())
 
 
 class TestEstimators:
@@ -69,7 +69,7 @@ class TestEstimators:
         noise = gradient_noise(net, [episode([1.0, 2.0])] * 6, 2, 0.9)
         assert all(values["variance"] == pytest.approx(0, abs=1e-9) for values in noise.values())
 
-    @pytest.mark.parametrize("net_type", [partial(AACPolicyNet, 8, 4, hidden_layers=(8,)), SharedTrunk])
+    @pytest.mark.parametrize("net_type", [partial(AACPolicyNet, 8, 4, **toy.hyperparams()), SharedTrunk])
     def test_equal_batches_have_the_gradient_of_the_loss(self, net_type):
         torch.manual_seed(0)
         net = net_type()
