@@ -102,7 +102,8 @@ def run_all(
     out_dir.mkdir(parents=True, exist_ok=True)
     check_folder_writable(out_dir)
 
-    from cs236781.jupyter_utils import export_html, run_notebook
+    from cs236781.html_export import export_html
+    from cs236781.jupyter_utils import run_notebook
     from hw4.experiments import run_experiments
 
     results, checkpoints, notebook = out_dir / "results", out_dir / "checkpoints", out_dir / NOTEBOOK

@@ -116,7 +116,9 @@ class TrainBatch:
         return len(self.total_rewards)
 
     def to(self, device: torch.device | str) -> "TrainBatch":
-        """The same batch on a device."""
+        """The same batch on a device; this one, if it is there."""
+        if self.states.device == torch.device(device):
+            return self
         return TrainBatch(*(tensor.to(device) for tensor in self))
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ import itertools
 import math
 import random
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from hw4 import rl_pg
-from hw4.rl_data import Episode, Experience
+from hw4.rl_data import Episode, Experience, TrainBatch
 from hw4.rollout.lander import make_fast_env
 from hw4.rollout.numpy_policy import Logits, NumpyPolicy, eval_mode
 
@@ -94,8 +94,27 @@ class Record(NamedTuple):
         """The episode that was played."""
         rewards = self.rewards.tolist()
         dones = [False] * (len(rewards) - 1) + [True]
-        columns = torch.from_numpy(self.states).unbind(), self.actions.tolist(), rewards, dones
-        return Episode(math.fsum(rewards), list(map(Experience, *columns)))
+        columns = zip(torch.from_numpy(self.states), self.actions.tolist(), rewards, dones, strict=True)
+        return Episode(math.fsum(rewards), list(map(Experience._make, columns)))
+
+
+def lay_out(records: Sequence[Record], gamma: float) -> TrainBatch:
+    """The batch that `TrainBatch.from_episodes` makes of some episodes; from their arrays, where that is the same."""
+    if not _lays_out_as_here():
+        return TrainBatch.from_episodes([record.episode() for record in records], gamma)
+    q_vals: list[float] = []
+    for record in records:
+        q, of_episode = 0.0, []
+        for reward in reversed(record.rewards.tolist()):
+            q = reward + gamma * q
+            of_episode.append(q)
+        q_vals += reversed(of_episode)
+    return TrainBatch(
+        states=torch.from_numpy(np.concatenate([record.states for record in records])).float(),
+        actions=torch.from_numpy(np.concatenate([record.actions for record in records])),
+        q_vals=torch.tensor(q_vals, dtype=torch.float32),
+        total_rewards=torch.tensor([math.fsum(record.rewards) for record in records], dtype=torch.float32),
+    )
 
 
 Ticket = tuple[int, int]  # an episode's number and its seed
@@ -267,6 +286,12 @@ _REPRODUCED = {
     "current_action_distribution": {"e5efdeee869ffe2b", "e7e0ba14878b15c2"},  # PolicyAgent's, AACPolicyAgent's
     "step": {"d2249c9c9dc90abf"},
 }
+# TrainBatch.from_episodes, Episode.__init__ and Episode.calc_qvals.
+_LAYOUT = (
+    "cdd3be80e35ae3dc",
+    "a68e0fdbae21831f",
+    "bd68d114daae5307",
+)
 _SAMPLER = "549ea091120a3dc9"
 
 
@@ -277,6 +302,13 @@ def _is_reproduced(agent_type: Any) -> bool:
     return is_own and _fingerprint(getattr(rl_pg, "sample_by_inversion", None)) == _SAMPLER
 
 
+def _lays_out_as_here() -> bool:
+    """Whether `lay_out` may stand in for what it bypasses."""
+    bypassed = (TrainBatch.from_episodes, Episode.__init__, Episode.calc_qvals)
+    return tuple(map(_fingerprint, bypassed)) == _LAYOUT
+
+
+@cache
 def _fingerprint(function: Any) -> str:
     """A digest of a function's body, whatever its comments, docstring and layout; "" if it has none to read."""
     try:

@@ -36,6 +36,7 @@ from hw4.rollout.collect import (
     Record,
     Ticket,
     episode_seed,
+    lay_out,
     one_blas_thread,
     torch_threads,
 )
@@ -112,7 +113,7 @@ class OnPolicyLoader:
             numbers = range(self.next_episode, self.next_episode + self.episode_batch_size)
             self.next_episode = numbers.stop
             played = self._play(numbers) if self.num_workers == 0 else self._collect(numbers)
-            yield TrainBatch.from_episodes([played[number].episode() for number in numbers], self.gamma)
+            yield lay_out([played[number] for number in numbers], self.gamma)
             if batch_idx % TRIM_EVERY == 0:
                 trim_heap()
 

@@ -21,7 +21,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from cs236781.jupyter_utils import clear_notebook, export_html
+from cs236781.html_export import export_html
+from cs236781.jupyter_utils import clear_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "Part1_DeepRL.ipynb"
