@@ -123,6 +123,8 @@ def sample_by_inversion(probabilities: Float[Tensor, " A"], u: float) -> int:
 class PolicyAgent:
     """Plays an environment by drawing its actions from a policy network.
 
+    A change to its methods, here or in a subclass, is obeyed everywhere; training is then slower (`rollout.collect`).
+
     :param env: vector observations, discrete actions.
     :param p_net: maps a state (O,) to logits (A,).
     :param device: where the network is.
