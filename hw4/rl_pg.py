@@ -96,6 +96,8 @@ class PolicyNet(nn.Module):
         super().__init__()
         self.scores = build_mlp(in_features, out_actions, hidden_layers, activation, orthogonal, out_gain=0.01)
         if initial_scores is not None:
+            if len(initial_scores) != out_actions:
+                raise ValueError(f"initial_scores must be {out_actions} numbers, one an action, got {initial_scores!r}")
             with torch.no_grad():
                 self.scores[-1].bias += torch.tensor(initial_scores)  # type: ignore[operator]
 

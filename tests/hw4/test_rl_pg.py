@@ -94,6 +94,10 @@ class TestOwnNet:
         logits = make_net(orthogonal=True, hidden_layers=[16])(torch.randn(50, 8))
         assert 0 < logits.abs().max() < 0.1
 
+    def test_initial_scores_of_another_number_of_actions_are_refused(self):
+        with pytest.raises(ValueError, match=r"initial_scores must be 4 numbers"):
+            make_net(initial_scores=[1.0])
+
     def test_first_policy_prefers_what_initial_scores_say(self):
         """In the state zero: an orthogonally initialised network has no biases else."""
         net = make_net(orthogonal=True, initial_scores=[math.log(7), 0, 0, 0])
