@@ -102,7 +102,8 @@ def run_all(
     out_dir.mkdir(parents=True, exist_ok=True)
     check_folder_writable(out_dir)
 
-    from cs236781.jupyter_utils import export_html, run_notebook
+    from cs236781.html_export import export_html
+    from cs236781.jupyter_utils import run_notebook
     from hw4.experiments import run_experiments
 
     results, checkpoints, notebook = out_dir / "results", out_dir / "checkpoints", out_dir / NOTEBOOK
@@ -130,11 +131,15 @@ def train(
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the network learns")] = "cpu",
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="change a hyperparameter, as in learn_rate=0.01; repeatable"),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="hold a hyperparameter for the whole run, as in learn_rate=0.01",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="write the training data to this file")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="save the policy here at every new best mean reward")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint: from its last new best")] = False,
 ) -> None:
     """Train one configuration.
 

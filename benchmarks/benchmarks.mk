@@ -1,11 +1,14 @@
 # Part of the Makefile above it, where this folder is.
-.PHONY: bench bench-peers
+.PHONY: bench bench-peers mutants
 
 bench: $(INSTALLED)  ## measure the speed of sampling and training
 	$(PY) benchmarks/throughput.py
 
 bench-peers: .venv-peers/.installed  ## compare with Stable-Baselines3, in an environment of its own
 	.venv-peers/bin/python benchmarks/peers.py
+
+mutants: $(INSTALLED)  ## put small mistakes into the assignment, and count those that the tests notice (SAMPLE=100 a module)
+	$(PY) benchmarks/mutants.py $(if $(SAMPLE),--sample $(SAMPLE))
 
 .venv-peers/.installed: requirements.lock
 	$(PYTHON) -m venv .venv-peers

@@ -43,10 +43,12 @@ PACKED = (
 LEFT_OUT = (
     "cs236781/distribution.py",
     "cs236781/grading",
+    "tests/assets/solutions",
     "tests/cs236781/grading",
     "tests/cs236781/test_browser.py",
     "tests/cs236781/test_distribution.py",
     "tests/cs236781/test_exercises.py",
+    "tests/hw4/test_other_solutions.py",
     "tests/test_notebook.py",
 )
 README = "docs/students.md"  # README.md in the copy

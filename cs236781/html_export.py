@@ -1,19 +1,27 @@
-"""One page that shows a notebook with the network off: formulas as MathML, files inside, no scripts."""
+"""One page that shows notebooks with the network off: formulas as MathML, files inside, no scripts.
 
-import base64
+export_html(["Part1_DeepRL.ipynb"], "part1.html")
+"""
+
 import logging
 import mimetypes
 import re
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import pass_context
 from jinja2.runtime import Context
 from math_core import LatexError, LatexToMathML
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+
+from cs236781.files import write_whole
+from cs236781.jupyter_utils import data_url, read_notebook
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +73,48 @@ _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpe
 _MACROS = {"pmb": r"\boldsymbol{#1}", "mathds": r"\mathbb{#1}", "substack": r"\begin{matrix}#1\end{matrix}"}
 
 
+def export_html(
+    paths: Iterable[str | Path], out: str | Path, *, title: str | None = None, base: str | Path | None = None
+) -> Path:
+    """Merge notebooks, in the order given, into one HTML page that needs no network.
+
+    Formulas become MathML. Plots, videos and files that the notebooks refer to are put inside. What is elsewhere is
+    left out, and a formula that cannot be converted stays as its source; a logged warning names each.
+
+    :param paths: the notebooks.
+    :param out: the page to write.
+    :param title: the page's title; the first notebook's name by default.
+    :param base: the folder that relative references start from; the first notebook's by default.
+    :raises ValueError: no notebook was given.
+    :raises OSError: a notebook is missing, or out cannot be written.
+    :raises NotebookError: a file is no notebook.
+    """
+    notebooks = [Path(path) for path in paths]
+    if not notebooks:
+        raise ValueError("no notebook to export: give at least one")
+    resources = {"metadata": {"name": title or notebooks[0].stem}}
+    page, _ = _PageExporter().from_notebook_node(_merged(notebooks), resources)
+    page = _self_contained(page, Path(base) if base is not None else notebooks[0].parent)
+    write_whole(out, page.encode())
+    return Path(out)
+
+
+def _merged(paths: list[Path]) -> NotebookNode:
+    """One notebook with the cells of all; ids become unique, LaTeX outputs Markdown."""
+    notebooks = [read_notebook(path) for path in paths]
+    merged = nbformat.v4.new_notebook(metadata=notebooks[0].metadata)
+    merged.metadata.pop("widgets", None)
+    merged.metadata.pop("title", None)
+    for number, notebook in enumerate(notebooks, start=1):
+        for index, cell in enumerate(notebook.cells, start=1):
+            cell.id = f"part{number}-{index}"
+            for output in cell.get("outputs", []):
+                if "text/latex" in output.get("data", {}):  # the same formulas between the same dollars
+                    output.data.setdefault("text/markdown", output.data["text/latex"])
+            merged.cells.append(cell)
+    return merged
+
+
 class _MathRenderer(IPythonRenderer):
     """Markdown to HTML with every formula as MathML, which browsers typeset by themselves."""
 
@@ -78,7 +128,7 @@ class _MathRenderer(IPythonRenderer):
         return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
 
 
-class PageExporter(HTMLExporter):
+class _PageExporter(HTMLExporter):
     """Exports a notebook as the page above, formulas converted."""
 
     def __init__(self) -> None:
@@ -120,7 +170,7 @@ def _plain_latex(latex: str) -> str:
     return re.sub(r"\\text\{[^{}]*\}", formula_out_of_text, latex)
 
 
-def self_contained(page: str, base: Path) -> str:
+def _self_contained(page: str, base: Path) -> str:
     """The page with the local files it refers to put inside, and references to elsewhere removed."""
     soup = BeautifulSoup(page, "html.parser")
     for tag in soup.find_all(["script", "iframe", "object", "embed", "base"]):
@@ -150,8 +200,3 @@ def _embed(tag: Tag, attribute: str, base: Path) -> None:
         return
     kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     tag[attribute] = data_url(kind, file.read_bytes())
-
-
-def data_url(kind: str, data: bytes) -> str:
-    """A file's content as an address."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

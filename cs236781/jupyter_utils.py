@@ -2,12 +2,12 @@
 
     run_notebook("Part1_DeepRL.ipynb")                        executed in place
     clear_notebook("Part1_DeepRL.ipynb")                      outputs stripped
-    export_html(["Part1_DeepRL.ipynb"], "part1.html")         one page that needs no network
     show_video_in_notebook("landing.mp4", width=400)          a player, the video inside it
 
 A notebook is replaced only by a finished one. If a cell fails, or Ctrl-C comes, the file stays as it was.
 """
 
+import base64
 import json
 import logging
 import os
@@ -15,7 +15,6 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +29,6 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from cs236781.files import check_folder_writable, write_whole
-from cs236781.html_export import PageExporter, data_url, self_contained
 
 
 class NotebookError(RuntimeError):
@@ -76,7 +74,7 @@ def run_notebook(
         raise ValueError(f"timeout is a number of seconds above 0, not {timeout}")
     if not working_dir.is_dir():
         raise NotADirectoryError(f"the working folder {working_dir} does not exist: create it, or choose another")
-    notebook = _read(path)
+    notebook = read_notebook(path)
     check_folder_writable(out.parent)
 
     _execute(notebook, path, working_dir, allow_errors=allow_errors, timeout=timeout, progress=progress)
@@ -119,7 +117,6 @@ def _execute(
 
     client = NotebookClient(
         notebook,
-        km=manager,
         allow_errors=allow_errors,
         timeout=timeout,
         record_timing=False,
@@ -129,6 +126,7 @@ def _execute(
         on_cell_execute=lambda cell, cell_index: started.append(cell_index),
         on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
     )
+    client.km = manager  # given to the constructor, it would be left for us to shut down
     client.log.setLevel(logging.CRITICAL)  # the exceptions below say what it logs
 
     def failed(problem: str) -> NotebookError:
@@ -180,7 +178,7 @@ def clear_notebook(path: str | Path) -> None:
 
 def cleared(path: str | Path) -> bytes:
     """What `clear_notebook` would write."""
-    notebook = _read(Path(path))
+    notebook = read_notebook(Path(path))
     notebook.metadata.pop("widgets", None)
     for cell in _code_cells(notebook):
         cell.outputs = []
@@ -194,7 +192,7 @@ def _code_cells(notebook: NotebookNode, stop: int | None = None) -> list[Noteboo
     return [cell for cell in notebook.cells[:stop] if cell.cell_type == "code"]
 
 
-def _read(path: Path) -> NotebookNode:
+def read_notebook(path: Path) -> NotebookNode:
     """The notebook at path, in the current format. Cells without an id get one that depends only on their place."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no notebook {path}")
@@ -216,51 +214,6 @@ def _read(path: Path) -> NotebookNode:
 def _text(notebook: NotebookNode) -> bytes:
     text = nbformat.writes(notebook)
     return (text if text.endswith("\n") else text + "\n").encode()
-
-
-# --- exporting
-
-
-def export_html(
-    paths: Iterable[str | Path], out: str | Path, *, title: str | None = None, base: str | Path | None = None
-) -> Path:
-    """Merge notebooks, in the order given, into one HTML page that needs no network.
-
-    Formulas become MathML. Plots, videos and files that the notebooks refer to are put inside. What is elsewhere is
-    left out, and a formula that cannot be converted stays as its source; a logged warning names each.
-
-    :param paths: the notebooks.
-    :param out: the page to write.
-    :param title: the page's title; the first notebook's name by default.
-    :param base: the folder that relative references start from; the first notebook's by default.
-    :raises ValueError: no notebook was given.
-    :raises OSError: a notebook is missing, or out cannot be written.
-    :raises NotebookError: a file is no notebook.
-    """
-    notebooks = [Path(path) for path in paths]
-    if not notebooks:
-        raise ValueError("no notebook to export: give at least one")
-    resources = {"metadata": {"name": title or notebooks[0].stem}}
-    page, _ = PageExporter().from_notebook_node(_merged(notebooks), resources)
-    page = self_contained(page, Path(base) if base is not None else notebooks[0].parent)
-    write_whole(out, page.encode())
-    return Path(out)
-
-
-def _merged(paths: list[Path]) -> NotebookNode:
-    """One notebook with the cells of all; ids become unique, LaTeX outputs Markdown."""
-    notebooks = [_read(path) for path in paths]
-    merged = nbformat.v4.new_notebook(metadata=notebooks[0].metadata)
-    merged.metadata.pop("widgets", None)
-    merged.metadata.pop("title", None)
-    for number, notebook in enumerate(notebooks, start=1):
-        for index, cell in enumerate(notebook.cells, start=1):
-            cell.id = f"part{number}-{index}"
-            for output in cell.get("outputs", []):
-                if "text/latex" in output.get("data", {}):  # the same formulas between the same dollars
-                    output.data.setdefault("text/markdown", output.data["text/latex"])
-            merged.cells.append(cell)
-    return merged
 
 
 # --- videos
@@ -291,3 +244,8 @@ def show_video_in_notebook(video_path: str | Path, width: int | str = 500) -> HT
     flags = "controls loop muted playsinline autoplay"
     style = "max-width: 100%; height: auto"
     return HTML(f'<video {flags} width="{width}" style="{style}" src="{data_url(kind, data)}"></video>')
+
+
+def data_url(kind: str, data: bytes) -> str:
+    """A file's content as an address."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 
 from cs236781.files import check_folder_writable, write_archive, write_whole
-from cs236781.jupyter_utils import export_html, run_notebook
+from cs236781.html_export import export_html
+from cs236781.jupyter_utils import run_notebook
 
 PROJECT = Path(__file__).resolve().parents[1]
 

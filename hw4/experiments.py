@@ -39,6 +39,7 @@ from hw4.rl_pg import (
     PolicyTrainer,
     VanillaPolicyGradientLoss,
 )
+from hw4.rollout.collect import episode_seed
 from hw4.rollout.lander import make_fast_env
 from hw4.rollout.loader import OnPolicyLoader, available_cpus, default_num_workers, torch_threads
 
@@ -168,11 +169,12 @@ def train_rl(
     with torch.random.fork_rng(devices=[]), torch_threads(1):
         torch.manual_seed(seed)
         acting_net = net_type.build_for_env(env, **hp).share_memory()
-    p_net = acting_net if learner_device.type == "cpu" else copy.deepcopy(acting_net).to(learner_device)
+    p_net = acting_net if learner_device == torch.device("cpu") else copy.deepcopy(acting_net).to(learner_device)
     optimizer = make_optimizer(p_net, hp)
 
     def before_batch(episodes: int) -> None:
         set_schedules(episodes / max_episodes)
+        torch.manual_seed(episode_seed(seed, episodes))  # a network may have dropout
         if p_net is not acting_net:
             sync_policy(p_net, acting_net)
 
@@ -194,7 +196,7 @@ def train_rl(
         loader.next_episode = trainer.resume(checkpoints_file)
     interrupted = False
     try:
-        with loader, torch_threads(learner_threads(p_net)):
+        with loader, torch_threads(learner_threads(p_net)), torch.random.fork_rng(devices=[]):
             trainer.train(max_episodes=max_episodes, **train_kw)
     except KeyboardInterrupt:
         print("=== Training was interrupted; what was learned so far is kept.")

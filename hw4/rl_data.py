@@ -116,8 +116,9 @@ class TrainBatch:
         return len(self.total_rewards)
 
     def to(self, device: torch.device | str) -> "TrainBatch":
-        """The same batch on a device."""
-        return TrainBatch(*(tensor.to(device) for tensor in self))
+        """The same batch on a device; this one, if it is there."""
+        moved = [tensor.to(device) for tensor in self]
+        return self if moved[0] is self.states else TrainBatch(*moved)
 
     def __len__(self) -> int:
         return len(self.states)

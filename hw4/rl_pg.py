@@ -96,6 +96,8 @@ class PolicyNet(nn.Module):
         super().__init__()
         self.logits = build_mlp(in_features, out_actions, hidden_layers, activation, orthogonal, out_gain=0.01)
         if initial_logits is not None:
+            if len(initial_logits) != out_actions:
+                raise ValueError(f"initial_logits must be {out_actions} numbers, one an action, got {initial_logits!r}")
             with torch.no_grad():
                 self.logits[-1].bias += torch.tensor(initial_logits)  # type: ignore[operator]
 
@@ -123,6 +125,8 @@ def sample_by_inversion(probabilities: Float[Tensor, " A"]) -> int:
 
 class PolicyAgent:
     """Plays an environment by drawing its actions from a policy network.
+
+    A change to its methods, here or in a subclass, is obeyed everywhere; training is then slower (`rollout.collect`).
 
     :param env: vector observations, discrete actions.
     :param p_net: maps a state (O,) to logits (A,).

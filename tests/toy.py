@@ -1,10 +1,10 @@
-"""Small environments and networks whose episodes can be worked out by hand, and checks that several tests share."""
+"""Small environments, networks and agents whose episodes can be worked out by hand, and what several tests share."""
 
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+
+from hw4 import answers
+from hw4.hyperparams import OPTIONAL
+from hw4.rl_data import Episode, Experience, TrainBatch
 
 
 class ScriptedEnv(gym.Env):
@@ -28,7 +32,7 @@ class ScriptedEnv(gym.Env):
         self.action_space = spaces.Discrete(n_actions)
         self.episode = 0
         self.t = 0
-        self.steps_made = 0
+        self.actions: list[Any] = []
         self.resets_made = 0
 
     def _observation(self) -> np.ndarray:
@@ -40,11 +44,15 @@ class ScriptedEnv(gym.Env):
         self.resets_made += 1
         return self._observation(), {}
 
+    @property
+    def steps_made(self) -> int:
+        return len(self.actions)
+
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
         assert self.action_space.contains(int(action))
         reward = 10.0 * self.episode + self.t + 1
         self.t += 1
-        self.steps_made += 1
+        self.actions.append(action)
         done = self.t == self.lengths[self.episode % len(self.lengths)]
         observation = self._observation()
         if done:
@@ -103,19 +111,16 @@ class BanditEnv(gym.Env):
         return self._observation(), reward, self.t == self.length, False, {}
 
 
-class SpaceEnv(gym.Env):
-    """An environment that is nothing but its spaces."""
+class ReusingEnv(ScriptedEnv):
+    """Gives the same array at every step, with other contents."""
 
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-        self.observation_space = observation_space
-        self.action_space = action_space
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.buffer = np.zeros(2, dtype=np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
-        super().reset(seed=seed)
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
-        return self.observation_space.sample(), 0.0, True, False, {}
+    def _observation(self) -> np.ndarray:
+        self.buffer[:] = super()._observation()
+        return self.buffer
 
 
 class DyingEnv(ScriptedEnv):
@@ -141,14 +146,20 @@ class FailingEnv(ScriptedEnv):
 
 
 class SleepyEnv(ScriptedEnv):
-    """Takes minutes to play an episode; touches `started` at its first step."""
+    """Takes minutes to play an episode. The first that makes a step touches `started`, and sends a signal.
 
-    def __init__(self, started: Path) -> None:
+    :param to: the process that it is sent to; its own, if there is none.
+    """
+
+    def __init__(self, started: Path, signal: int | None = None, to: int | None = None) -> None:
         super().__init__(lengths=(5000,))
-        self.started = started
+        self.started, self.signal, self.to = started, signal, to
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.started.touch()
+        with suppress(FileExistsError):
+            self.started.touch(exist_ok=False)
+            if self.signal is not None:
+                os.kill(self.to or os.getpid(), self.signal)
         time.sleep(0.05)
         return super().step(action)
 
@@ -176,6 +187,10 @@ class VersionNet(nn.Module):
         super().__init__()
         self.n_actions = n_actions
         self.version = nn.Parameter(torch.tensor(float(version)))
+
+    def become(self, version: int) -> None:
+        with torch.no_grad():
+            self.version.fill_(version)
 
     def forward(self, states: Tensor) -> Tensor:
         distance = (torch.arange(self.n_actions) - self.version % self.n_actions).abs()
@@ -206,9 +221,144 @@ class TemperatureNet(nn.Module):
         return torch.tanh(self.left(states) * self.right(states)) / self.log_temperature.exp()
 
 
-def make_agent(agent_type: type, env_fn: Callable[[], gym.Env], net: nn.Module) -> Any:
-    """Make an agent; a partial of it can be pickled, so that workers can be started in any way."""
-    return agent_type(env_fn(), net)
+class WithValues(nn.Module):
+    """A network's logits, and values beside them."""
+
+    def __init__(self, logits: nn.Module, in_features: int = 2) -> None:
+        super().__init__()
+        self.logits, self.values = logits, nn.Linear(in_features, 1)
+
+    def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        return self.logits(states), self.values(states)
+
+
+class Recurrent(nn.Module):
+    """An LSTM over the features, which are taken for a sequence."""
+
+    def __init__(self, in_features: int, out_actions: int) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(1, 5, batch_first=True), nn.Linear(5, out_actions)
+
+    def forward(self, states: Tensor) -> Tensor:
+        _, (hidden, _) = self.lstm(states[..., None])
+        return self.head(hidden[0])
+
+
+class Functional(nn.Module):
+    """An MLP without activation modules."""
+
+    def __init__(self, in_features: int, out_actions: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(in_features, 8), nn.Linear(8, out_actions)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(states)))
+
+
+class SharedTrunk(Functional):
+    """Logits and values from one hidden layer."""
+
+    def __init__(self, in_features: int, out_actions: int) -> None:
+        super().__init__(in_features, out_actions)
+        self.value = nn.Linear(8, 1)
+
+    def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        hidden = torch.tanh(self.first(states))
+        return self.last(hidden), self.value(hidden)
+
+
+def with_dropout(in_features: int, out_actions: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(in_features, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, out_actions))
+
+
+# Networks that students may write. Each maps states to logits, or to logits and values.
+NETS = {
+    "functional": Functional,
+    "shared trunk": SharedTrunk,
+    "dropout": with_dropout,
+    "LSTM": Recurrent,
+    "temperature": TemperatureNet,
+    "linear": nn.Linear,
+}
+
+
+class Agent:
+    """An agent that has what is published, and no more. It draws as PyTorch does."""
+
+    is_done = False
+
+    def __init__(self, env: gym.Env, p_net: nn.Module, device: torch.device | str = "cpu") -> None:
+        self.env, self.p_net = env, p_net
+        self.reset()
+
+    def reset(self) -> None:
+        self.state = torch.as_tensor(self.env.reset()[0], dtype=torch.float32)
+        self.is_done = False
+
+    def current_action_distribution(self) -> Tensor:
+        output = self.p_net(self.state)
+        return torch.softmax(output[0] if isinstance(output, tuple) else output, dim=-1).detach()
+
+    def draw(self) -> Any:
+        return torch.multinomial(self.current_action_distribution(), 1)[0]
+
+    def step(self) -> Experience:
+        if self.is_done:
+            self.reset()
+        state, action = self.state, self.draw()
+        observation, reward, terminated, truncated, _ = self.env.step(int(action))
+        self.state = torch.as_tensor(observation, dtype=torch.float32)
+        self.is_done = terminated or truncated
+        return Experience(state, action, reward, self.is_done)
+
+
+class EagerAgent(Agent):
+    """As Agent, but it resets as soon as an episode is done, draws as NumPy does, and gives states in float64."""
+
+    def draw(self) -> Any:
+        p = self.current_action_distribution().double().numpy()
+        return np.random.choice(len(p), p=p / p.sum())  # noqa: NPY002
+
+    def step(self) -> Experience:
+        experience = super().step()
+        if experience.is_done:
+            self.reset()
+        return experience._replace(state=experience.state.double())
+
+
+def hyperparams(**changes: Any) -> dict[str, Any]:
+    """The project's own, in which a network finds what it needs, but for a short run; with some changed."""
+    shipped = answers.part1_pg_hyperparams()
+    with suppress(NotImplementedError):  # an exercise that comes later than most
+        shipped |= answers.part1_aac_hyperparams()
+    own = {name: value for name, value in shipped.items() if name not in OPTIONAL}
+    short = {"batch_size": 3, "gamma": 0.9, "beta": 0.5, "learn_rate": 0.01, "eps": 1e-8, "delta": 0.1}
+    return {**own, **short, "hidden_layers": [8], **changes}
+
+
+def make_batch(
+    q_vals: list[float] | tuple[float, ...], actions: list[int] | tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> TrainBatch:
+    """One episode's batch, whose states are zero."""
+    return TrainBatch(
+        torch.zeros(len(q_vals), 2, dtype=dtype),
+        torch.tensor(actions),
+        torch.tensor(q_vals, dtype=dtype),
+        torch.tensor([float(sum(q_vals))], dtype=dtype),
+    )
+
+
+def same_weights(weights: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
+    """Whether two state dicts are equal to the bit."""
+    return weights.keys() == others.keys() and all(torch.equal(weights[k], others[k]) for k in weights)
+
+
+def same_episode(episode: Episode, other: Episode) -> bool:
+    """Whether two episodes are equal to the bit."""
+    return episode.total_reward == other.total_reward and all(
+        torch.equal(a.state, b.state) and tuple(a)[1:] == tuple(b)[1:]
+        for a, b in zip(episode.experiences, other.experiences, strict=True)
+    )
 
 
 def first_index_reaching(u: float, scores: Tensor) -> int:

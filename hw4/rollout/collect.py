@@ -22,7 +22,7 @@ import itertools
 import math
 import random
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from hw4 import rl_pg
-from hw4.rl_data import Episode, Experience
+from hw4.rl_data import Episode, Experience, TrainBatch
 from hw4.rollout.lander import make_fast_env
 from hw4.rollout.numpy_policy import Logits, NumpyPolicy, eval_mode
 
@@ -94,8 +94,27 @@ class Record(NamedTuple):
         """The episode that was played."""
         rewards = self.rewards.tolist()
         dones = [False] * (len(rewards) - 1) + [True]
-        columns = torch.from_numpy(self.states).unbind(), self.actions.tolist(), rewards, dones
-        return Episode(math.fsum(rewards), list(map(Experience, *columns)))
+        columns = zip(torch.from_numpy(self.states), self.actions.tolist(), rewards, dones, strict=True)
+        return Episode(math.fsum(rewards), list(map(Experience._make, columns)))
+
+
+def lay_out(records: Sequence[Record], gamma: float) -> TrainBatch:
+    """The batch that `TrainBatch.from_episodes` makes of some episodes; from their arrays, where that is the same."""
+    if not _lays_out_as_here():
+        return TrainBatch.from_episodes([record.episode() for record in records], gamma)
+    q_vals: list[float] = []
+    for record in records:
+        q, of_episode = 0.0, []
+        for reward in reversed(record.rewards.tolist()):
+            q = reward + gamma * q
+            of_episode.append(q)
+        q_vals += reversed(of_episode)
+    return TrainBatch(
+        states=torch.from_numpy(np.concatenate([record.states for record in records])).float(),
+        actions=torch.from_numpy(np.concatenate([record.actions for record in records])),
+        q_vals=torch.tensor(q_vals, dtype=torch.float32),
+        total_rewards=torch.tensor([math.fsum(record.rewards) for record in records], dtype=torch.float32),
+    )
 
 
 Ticket = tuple[int, int]  # an episode's number and its seed
@@ -220,7 +239,7 @@ class Actor:
         is_done = False
         while not is_done:
             state, action, reward, is_done = self.agent.step()
-            self.states.append(np.array(state.detach().cpu()))  # a copy: it is kept
+            self.states.append(state.detach().cpu().numpy().copy())  # it is kept
             self.actions.append(int(action))
             self.rewards.append(float(reward))
 
@@ -264,6 +283,12 @@ _REPRODUCED = {
     "current_action_distribution": {"e5efdeee869ffe2b", "e7e0ba14878b15c2"},  # PolicyAgent's, AACPolicyAgent's
     "step": {"4e7bc0c37c0791b5"},
 }
+# TrainBatch.from_episodes, Episode.__init__ and Episode.calc_qvals.
+_LAYOUT = (
+    "cdd3be80e35ae3dc",
+    "a68e0fdbae21831f",
+    "bd68d114daae5307",
+)
 _SAMPLER = "58ae704ec2a09905"
 
 
@@ -274,13 +299,22 @@ def _is_reproduced(agent_type: Any) -> bool:
     return is_own and _fingerprint(getattr(rl_pg, "sample_by_inversion", None)) == _SAMPLER
 
 
+def _lays_out_as_here() -> bool:
+    """Whether `lay_out` may stand in for what it bypasses."""
+    bypassed = (TrainBatch.from_episodes, Episode.__init__, Episode.calc_qvals)
+    return tuple(map(_fingerprint, bypassed)) == _LAYOUT
+
+
+@cache
 def _fingerprint(function: Any) -> str:
     """A digest of a function's body, whatever its comments, docstring and layout; "" if it has none to read."""
     try:
-        source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-    except (OSError, TypeError):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+    except (OSError, TypeError, SyntaxError):
         return ""
-    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
+    if not isinstance(tree, ast.FunctionDef):  # a lambda
+        return ""
+    body = tree.body
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
     return hashlib.sha256(ast.unparse(ast.Module(body, [])).encode()).hexdigest()[:16]

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 import torch.multiprocessing as mp
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -35,6 +36,7 @@ from hw4.rollout.collect import (
     Record,
     Ticket,
     episode_seed,
+    lay_out,
     one_blas_thread,
     torch_threads,
 )
@@ -111,7 +113,7 @@ class OnPolicyLoader:
             numbers = range(self.next_episode, self.next_episode + self.episode_batch_size)
             self.next_episode = numbers.stop
             played = self._play(numbers) if self.num_workers == 0 else self._collect(numbers)
-            yield TrainBatch.from_episodes([played[number].episode() for number in numbers], self.gamma)
+            yield lay_out([played[number] for number in numbers], self.gamma)
             if batch_idx % TRIM_EVERY == 0:
                 trim_heap()
 
@@ -220,6 +222,7 @@ class _Workers:
             collate_fn=_as_it_is,
             worker_init_fn=_prepare_worker,
             multiprocessing_context=self.stream.context,
+            generator=torch.Generator(),  # it draws a seed for the workers, and would take it from the caller's
             in_order=False,  # who is free plays next; batches are put in order by the episodes' numbers
         )
         self.iterator: Any = iter(loader)

@@ -173,9 +173,14 @@ def plot_state_occupancy(analysis: Mapping[str, Any]) -> Figure:
 
 
 def save(figure: Figure, filename: PathLike, dpi: int) -> None:
-    """Write a figure, whole or not at all, in the format that the file's ending names; PNG if it has none."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=Path(filename).suffix.lstrip(".") or "png", dpi=dpi)
+    """Write a figure, whole or not at all, in the format that the file's ending names.
+
+    :raises ValueError: if there is no such format.
+    """
+    drawn, kind = io.BytesIO(), Path(filename).suffix.lstrip(".")
+    if kind not in (kinds := figure.canvas.get_supported_filetypes()):
+        raise ValueError(f"{filename} is no kind of figure: let it end in one of {', '.join(sorted(kinds))}")
+    figure.savefig(drawn, format=kind, dpi=dpi)
     write_whole(Path(filename), drawn.getvalue())
 
 

@@ -21,7 +21,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from cs236781.jupyter_utils import clear_notebook, export_html
+from cs236781.html_export import export_html
+from cs236781.jupyter_utils import clear_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "Part1_DeepRL.ipynb"
@@ -42,15 +43,21 @@ RUN_LIMIT = 400_000  # for all cells of the notebook
 
 @dataclass
 class Visit:
-    """A page that was opened, and what the browser complained about or asked for meanwhile."""
+    """A page that was opened, and what the browser complained about or asked for meanwhile.
+
+    The notebook is the one that it shows, and formula the tag that its formulas have.
+    """
 
     page: Page
+    address: str
+    notebook: nbformat.NotebookNode | None = None
+    formula: str = "math"
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
 
 def visit(context: BrowserContext, address: str) -> Visit:
-    seen = Visit(context.new_page())
+    seen = Visit(context.new_page(), address)
     page = seen.page
     page.set_default_timeout(WAIT_LIMIT)
 
@@ -165,11 +172,7 @@ CUT_OFF = """sideways => [...document.querySelectorAll("main *")].filter(tag => 
 }).map(tag => tag.outerHTML.slice(0, 200))"""
 
 
-def raw_tex(text):
-    return re.findall(r"\$\$|\\[a-zA-Z]+\b.{0,40}", text)
-
-
-# --- the exported page
+# --- what is shown
 
 
 @pytest.fixture(scope="module")
@@ -177,54 +180,81 @@ def page_file(tmp_path_factory) -> Path:
     return export_html([NOTEBOOK], tmp_path_factory.mktemp("page") / "page.html")
 
 
-@pytest.fixture(scope="module", params=[DESKTOP, PHONE], ids=["desktop", "phone"])
-def shown(request, browser, page_file) -> Iterator[Visit]:
-    width, height = request.param
-    phone = request.param == PHONE
+@pytest.fixture(scope="module", params=["desktop", "phone", "lab"])
+def shown(request, browser, page_file, committed) -> Iterator[Visit]:
+    """The notebook's page on two screens, and JupyterLab."""
+    if request.param == "lab":
+        yield request.getfixturevalue("lab")
+        return
+    phone = request.param == "phone"
+    width, height = PHONE if phone else DESKTOP
     size = {"width": width, "height": height}
     with browser.new_context(viewport=size, is_mobile=phone, has_touch=phone, offline=True) as context:
-        yield visit(context, page_file.as_uri())
+        seen = visit(context, page_file.as_uri())
+        seen.notebook = committed
+        yield seen
 
 
-def test_the_page_asks_for_nothing_but_itself(shown, page_file):
-    assert shown.requests == [page_file.as_uri()]
+only_pages = pytest.mark.parametrize("shown", ["desktop", "phone"], indirect=True)
 
 
-def test_the_page_gives_no_cause_to_complain(shown):
-    assert shown.complaints == []
+def test_asks_nobody_else(shown):
+    assert [request for request in shown.requests if not request.startswith(shown.address)] == []
 
 
-def test_every_image_of_the_page_decodes(shown, committed):
+def test_gives_no_cause_to_complain(shown):
+    # JupyterLab's warnings are its own affair: on a busy machine it says that a cell came late.
+    ignored = "warning: " if shown.formula == "mjx-container" else "nothing"
+    assert [complaint for complaint in shown.complaints if not complaint.startswith(ignored)] == []
+
+
+# JupyterLab draws a cell when it has the time, so what it shows is waited for.
+
+
+def test_every_image_decodes(shown):
+    count = outputs_with(shown.notebook, "image/png")
+    expect(shown.page.locator("main img, .jp-Notebook img")).to_have_count(count, timeout=WAIT_LIMIT)
     sizes = shown.page.evaluate(SIZES_OF_IMAGES)
-    assert len(sizes) == outputs_with(committed, "image/png") > 0
+    assert len(sizes) == count > 0
     assert all(size > 0 for size in sizes)
 
 
-def test_every_video_of_the_page_plays(shown, committed):
-    videos = shown.page.evaluate(HOW_VIDEOS_PLAY)
-    assert len(videos) == outputs_with(committed, "text/html", "<video") > 0
-    assert videos == len(videos) * [{"plays": True, "width": 600, "error": ""}]
+def test_every_video_plays(shown):
+    count = outputs_with(shown.notebook, "text/html", "<video")
+    expect(shown.page.locator("video")).to_have_count(count, timeout=WAIT_LIMIT)
+    assert count > 0
+    assert shown.page.evaluate(HOW_VIDEOS_PLAY) == count * [{"plays": True, "width": 600, "error": ""}]
 
 
-def test_formulas_of_the_page_are_typeset(shown, committed):
-    assert shown.page.locator("math").count() == formulas_written(committed) > 100
-    assert shown.page.evaluate(FORMULAS_WITHOUT_SIZE, "math") == []
+def test_formulas_are_typeset(shown):
+    count = formulas_written(shown.notebook)
+    expect(shown.page.locator(shown.formula)).to_have_count(count, timeout=WAIT_LIMIT)
+    assert count > 100
+    assert shown.page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert shown.page.evaluate(FORMULAS_WITHOUT_SIZE, shown.formula) == []
+
+
+@only_pages
+def test_fractions_stand_one_above_the_other(shown):
     fractions = shown.page.evaluate(FRACTIONS)
     assert len(fractions) > 10
     assert all(fractions)
 
 
-def test_no_raw_tex_is_left_in_the_page(shown):
-    assert raw_tex(shown.page.evaluate(TEXT_OUTSIDE_CODE)) == []
+@only_pages
+def test_no_raw_tex_is_left(shown):
+    assert re.findall(r"\$\$|\\[a-zA-Z]+\b.{0,40}", shown.page.evaluate(TEXT_OUTSIDE_CODE)) == []
 
 
-def test_the_page_is_as_wide_as_the_screen(shown):
+@only_pages
+def test_is_as_wide_as_the_screen(shown):
     width = shown.page.viewport_size["width"]
     assert shown.page.evaluate("document.documentElement.scrollWidth") == width
     assert shown.page.evaluate(OUT_OF_REACH, width) == []
 
 
-def test_nothing_in_the_page_is_cut_off(shown):
+@only_pages
+def test_nothing_is_cut_off(shown):
     assert shown.page.evaluate(CUT_OFF, False) == []
 
 
@@ -289,15 +319,6 @@ def test_printed_on_a4(paper, committed):
 # --- JupyterLab
 
 
-@dataclass
-class Lab:
-    """JupyterLab after Run All Cells; the notebook is the file that it saved, its outputs cleared before."""
-
-    shown: Visit
-    address: str
-    notebook: nbformat.NotebookNode
-
-
 @pytest.fixture(scope="module")
 def lab_server(tmp_path_factory) -> Iterator[tuple[str, str, Path]]:
     """The project's own script serving a copy of the project: its address, its token, the copy."""
@@ -344,13 +365,15 @@ def answers(address):
 
 
 @pytest.fixture(scope="module")
-def lab(browser, lab_server) -> Iterator[Lab]:
+def lab(browser, lab_server) -> Iterator[Visit]:
+    """JupyterLab after Run All Cells; the notebook is the file that it saved, its outputs cleared before."""
     address, token, project = lab_server
     path = project / NOTEBOOK.name
     count = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
     with browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}) as context:
-        shown = visit(context, f"{address}/lab/tree/{path.name}?token={token}")
-        page = shown.page
+        seen = visit(context, f"{address}/lab/tree/{path.name}?token={token}")
+        seen.address, seen.formula = f"{address}/", "mjx-container"
+        page = seen.page
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -358,10 +381,11 @@ def lab(browser, lab_server) -> Iterator[Lab]:
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.keyboard.press("Control+s")
         end = time.monotonic() + WAIT_LIMIT / 1000
-        while (notebook := read_saved(path)) is None:
+        while (saved := read_saved(path)) is None:
             assert time.monotonic() < end, "JupyterLab did not save the notebook"
             page.wait_for_timeout(200)
-        yield Lab(shown, address, notebook)
+        seen.notebook = saved
+        yield seen
 
 
 def read_saved(path):
@@ -377,39 +401,3 @@ def test_lab_runs_every_cell_in_order(lab):
     code = [cell for cell in lab.notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert [output for cell in code for output in cell.outputs if output.output_type == "error"] == []
-
-
-def test_lab_meets_no_error(lab):
-    # Its warnings are its own affair: on a busy machine it says that a cell it wanted to scroll to came late.
-    assert [complaint for complaint in lab.shown.complaints if not complaint.startswith("warning: ")] == []
-
-
-def test_lab_asks_nobody_but_its_own_server(lab):
-    assert [request for request in lab.shown.requests if not request.startswith(f"{lab.address}/")] == []
-
-
-# JupyterLab draws a cell when it has the time, so its cells are waited for.
-
-
-def test_every_image_in_lab_decodes(lab):
-    count = outputs_with(lab.notebook, "image/png")
-    expect(lab.shown.page.locator(".jp-Notebook img")).to_have_count(count, timeout=WAIT_LIMIT)
-    sizes = lab.shown.page.evaluate(SIZES_OF_IMAGES)
-    assert len(sizes) == count > 0
-    assert all(size > 0 for size in sizes)
-
-
-def test_every_video_in_lab_plays(lab):
-    count = outputs_with(lab.notebook, "text/html", "<video")
-    expect(lab.shown.page.locator("video")).to_have_count(count, timeout=WAIT_LIMIT)
-    assert count > 0
-    assert lab.shown.page.evaluate(HOW_VIDEOS_PLAY) == count * [{"plays": True, "width": 600, "error": ""}]
-
-
-def test_formulas_in_lab_are_typeset(lab):
-    count = formulas_written(lab.notebook)
-    page = lab.shown.page
-    expect(page.locator("mjx-container")).to_have_count(count, timeout=WAIT_LIMIT)
-    assert count > 100
-    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
-    assert page.evaluate(FORMULAS_WITHOUT_SIZE, "mjx-container") == []

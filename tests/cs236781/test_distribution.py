@@ -130,15 +130,16 @@ def test_a_command_that_needs_an_exercise_says_so_in_one_line(copy):
 # --- both ways
 
 TESTS = sorted({test for exercise in EXERCISES for test in exercise.tests})
+FILES = sorted({test.partition("::")[0] for test in TESTS})
 
 
 def test_as_it_is_tests_fail_for_exercises_and_for_nothing_else(copy):
-    failures, n_passed, words = run_tests(copy, *TESTS)
+    failures, n_passed, words = run_tests(copy, *FILES)
     messages = {exercise.mark for exercise in EXERCISES}
     others = {test: text for test, text in failures.items() if not any(message in text for message in messages)}
     assert others == {}
     assert len(failures) > 50
-    assert n_passed > 5
+    assert n_passed > 20
     assert words == {exercise.name: "to do" for exercise in EXERCISES}
 
 

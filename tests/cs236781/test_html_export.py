@@ -6,7 +6,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from cs236781.jupyter_utils import export_html, show_video_in_notebook
+from cs236781.html_export import export_html
+from cs236781.jupyter_utils import show_video_in_notebook
 from tests.notebooks import write_notebook
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

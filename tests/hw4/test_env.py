@@ -1,4 +1,4 @@
-"""Beresheet-v2: registration, seeding, and that it is the very game of gym 0.15.4."""
+"""Beresheet-v2: registration, seeding, recording, and that it is the very game of gym 0.15.4."""
 
 import importlib
 
@@ -6,10 +6,18 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.envs.box2d.lunar_lander import heuristic
 
 import hw4.env
-from hw4.env import ENV_NAME, MAX_EPISODE_STEPS, REWARD_THRESHOLD, check_env, make_env, seed_like_gym_0_15
+from hw4.env import (
+    ENV_NAME,
+    MAX_EPISODE_STEPS,
+    REWARD_THRESHOLD,
+    VideoRecorder,
+    check_env,
+    make_env,
+    seed_like_gym_0_15,
+)
+from hw4.rollout.lander import make_fast_env
 from tests import toy
 
 RECORDED = [f"{policy}_{seed}" for policy in ("random", "heuristic") for seed in range(8)]
@@ -26,189 +34,115 @@ def play(env, actions):
     return np.array(states), np.array(rewards, dtype=np.float64), dones
 
 
-def seeded_episode(seed, render_mode=None, n_steps=60):
-    env = make_env(render_mode=render_mode)
-    first, _ = env.reset(seed=seed)
-    states, rewards, _ = play(env, np.random.RandomState(0).randint(0, 4, n_steps))
-    env.close()
-    return np.vstack([first, states]), rewards
-
-
-def test_constants():
+def test_registered_as_lunar_lander():
+    importlib.reload(hw4.env)  # a second import changes nothing
+    spec = gym.spec("Beresheet-v2")
+    assert spec.entry_point == "gymnasium.envs.box2d:LunarLander"
+    assert (spec.id, spec.max_episode_steps, spec.reward_threshold) == ("Beresheet-v2", 300, 200)
     assert (ENV_NAME, MAX_EPISODE_STEPS, REWARD_THRESHOLD) == ("Beresheet-v2", 300, 200)
 
 
-def test_registered_as_lunar_lander():
-    spec = gym.spec("Beresheet-v2")
-    assert spec.entry_point == "gymnasium.envs.box2d:LunarLander"
-    assert spec.max_episode_steps == 300
-    assert spec.reward_threshold == 200
-
-
-def test_registration_survives_a_second_import():
-
-    importlib.reload(hw4.env)
-    assert gym.spec("Beresheet-v2").max_episode_steps == 300
-
-
-def by_chance(seed):
-    random = np.random.RandomState(seed)
-    return lambda env, state: int(random.randint(0, 4))
-
-
-# So that engines fire in all attitudes, legs touch, and episodes end in a crash, beyond the side, and at rest.
-PILOTS = {
-    "by chance": by_chance,
-    "to land": lambda seed: lambda env, state: heuristic(env.unwrapped, state),
-    "to the side": lambda seed: lambda env, state: 2,
-    "over": lambda seed: lambda env, state: 1 + 2 * (seed % 2),
-}
-
-
-@pytest.mark.parametrize("pilot", PILOTS)
-@pytest.mark.parametrize("seed_like", [None, seed_like_gym_0_15], ids=["today", "gym 0.15"])
-@pytest.mark.parametrize("seed", range(4))
-def test_what_make_env_makes_is_equal_to_gymnasiums_to_the_bit(seed, seed_like, pilot):
-    """Also in the episodes after the first, which go on with its random stream."""
-    rollouts = []
-    for env in (make_env(), gym.make("Beresheet-v2")):
-        if seed_like is not None:
-            seed_like(env, seed)
-        act = PILOTS[pilot](seed)
-        states = [env.reset(seed=seed if seed_like is None else None)[0]]
-        rewards, ends = [], []
-        for _ in range(400):
-            state, reward, terminated, truncated, _ = env.step(act(env, states[-1]))
-            states.append(state)
-            rewards.append(float(reward))
-            ends.append((terminated, truncated))
-            if terminated or truncated:
-                states.append(env.reset()[0])
-        rollouts.append((np.array(states).tobytes(), rewards, ends))
-        env.close()
-    assert rollouts[0] == rollouts[1]
-
-
-@pytest.mark.parametrize("action", [4, -1, 1.5, None, "1", np.float32(2)], ids=repr)
-def test_a_step_refuses_what_gymnasiums_refuses(action):
-    for env in (make_env(), gym.make("Beresheet-v2", disable_env_checker=True)):
-        env.reset(seed=0)
-        with pytest.raises(AssertionError, match="invalid"):
-            env.step(action)
-        env.close()
-
-
-@pytest.mark.parametrize("action", [np.int64(2), np.int32(3), np.array(1), True], ids=repr)
-def test_a_step_takes_what_gymnasiums_takes(action):
-    after = []
-    for env in (make_env(), gym.make("Beresheet-v2", disable_env_checker=True)):
-        env.reset(seed=0)
-        state, reward, *_ = env.step(action)
-        after.append((state.tobytes(), float(reward)))
-        env.close()
-    assert after[0] == after[1]
-
-
-@pytest.mark.parametrize("make", [lambda: gym.make("Beresheet-v2"), make_env], ids=["gym.make", "make_env"])
-def test_spaces(make):
-    env = make()
-    assert env.observation_space.shape == (8,)
-    assert env.action_space == spaces.Discrete(4)
-    env.close()
-
-
+@pytest.mark.parametrize("make", [make_env, make_fast_env])
 @pytest.mark.parametrize("key", RECORDED)
-def test_replays_what_gym_0_15_4_recorded(assets, key):
+def test_replays_what_gym_0_15_4_recorded(assets, key, make):
     with np.load(assets / "gym_0_15_4_episodes.npz") as recorded:
         states, actions, rewards = (recorded[f"{key}_{part}"] for part in ("states", "actions", "rewards"))
-    env = make_env()
+    env = make()
     seed_like_gym_0_15(env, int(key.rpartition("_")[2]))
     first, _ = env.reset()
     played_states, played_rewards, dones = play(env, actions)
-    env.close()
     assert np.array_equal(np.vstack([first, played_states]), states)
     assert np.array_equal(played_rewards, rewards)
     assert dones == [False] * (len(actions) - 1) + [True]
 
 
-@pytest.mark.parametrize("seed", [0, 42, 2**31])
+@pytest.mark.parametrize("seed", [0, 42, 2**31, np.int64(7)])
 def test_old_seeding_gives_the_old_stream(seed):
     env = make_env()
     seed_like_gym_0_15(env, seed)
     assert np.array_equal(env.unwrapped.np_random.uniform(size=20), toy.gym_0_15_generator(seed).uniform(size=20))
-    env.close()
 
 
-def test_resets_without_a_seed_go_on_drawing_from_the_old_stream():
-    env, other = make_env(), make_env()
-    for e in (env, other):
-        seed_like_gym_0_15(e, 5)
-    starts = [env.reset()[0] for _ in range(3)]
-    assert np.array_equal(starts, [other.reset()[0] for _ in range(3)])
-    assert not np.array_equal(starts[0], starts[1])
-    env.close()
-    other.close()
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("seed", [-1, 1.5, "42", None, True])
+def test_old_seeding_refuses(seed):
+    with pytest.raises(ValueError, match="a seed must be a non-negative integer"):
+        seed_like_gym_0_15(toy.ScriptedEnv(), seed)
 
 
-def test_same_seed_same_episode():
-    (states, rewards), (states_again, rewards_again) = seeded_episode(7), seeded_episode(7)
-    assert np.array_equal(states, states_again)
-    assert np.array_equal(rewards, rewards_again)
-
-
-def test_another_seed_another_episode():
-    assert not np.array_equal(seeded_episode(7)[0], seeded_episode(8)[0])
-
-
-def test_rendering_does_not_change_the_physics():
-    """Without touching the ground, where the exhaust that is drawn only when rendering cannot be in the way."""
-    (states, rewards), (drawn_states, drawn_rewards) = seeded_episode(3), seeded_episode(3, "rgb_array")
+def test_rendering_changes_nothing_in_flight_and_needs_no_screen(monkeypatch):
+    """On the ground, the exhaust that is drawn only when rendering can be in the way."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    (env, drawn), actions = (make_env(), make_env(render_mode="rgb_array")), np.random.RandomState(0).randint(0, 4, 60)
+    assert np.array_equal(env.reset(seed=3)[0], drawn.reset(seed=3)[0])
+    (states, rewards, _), (drawn_states, drawn_rewards, _) = play(env, actions), play(drawn, actions)
     assert np.array_equal(states, drawn_states)
     assert np.array_equal(rewards, drawn_rewards)
-
-
-def test_renders_without_a_screen(monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    env = make_env(render_mode="rgb_array")
-    env.reset(seed=0)
-    picture = env.render()
-    env.close()
-    assert picture.ndim == 3
-    assert picture.shape[2] == 3
-    assert picture.dtype == np.uint8
+    picture = drawn.render()
+    assert (picture.dtype, picture.shape[2:]) == (np.uint8, (3,))
     assert picture.min() < picture.max()
 
 
-def test_make_env_makes_others_too():
-    env = make_env("CartPole-v1")
-    assert check_env(env) == (4, 2)
-    env.close()
-
-
-def test_check_env_counts():
-    env = make_env()
-    assert check_env(env) == (8, 4)
-    env.close()
+@pytest.mark.parametrize(("name", "sizes"), [("Beresheet-v2", (8, 4)), ("CartPole-v1", (4, 2))])
+def test_sizes_of_what_make_env_makes(name, sizes):
+    assert check_env(make_env(name)) == check_env(make_fast_env(name)) == sizes
 
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("observations", "actions"),
     [
         (VECTOR, spaces.Box(-1, 1, (2,), np.float32)),
         (VECTOR, spaces.MultiDiscrete([2, 2])),
-        (VECTOR, spaces.MultiBinary(3)),
+        (VECTOR, spaces.Discrete(2, start=1)),
         (spaces.Box(0, 255, (4, 4, 3), np.uint8), spaces.Discrete(2)),
         (spaces.Box(-1, 1, (), np.float32), spaces.Discrete(2)),
         (spaces.Discrete(5), spaces.Discrete(2)),
         (spaces.Dict({"a": VECTOR}), spaces.Discrete(2)),
-        (spaces.Tuple([VECTOR, VECTOR]), spaces.Discrete(2)),
     ],
     ids=lambda space: type(space).__name__,
 )
 def test_check_env_refuses(observations, actions):
-    with pytest.raises(ValueError, match=r"(?i)discrete|vector|action|observation"):
-        check_env(toy.SpaceEnv(observations, actions))
+    env = toy.ScriptedEnv()
+    env.observation_space, env.action_space = observations, actions
+    with pytest.raises(ValueError, match=r"observations must be vectors|actions must be Discrete"):
+        check_env(env)
+
+
+class TestVideoRecorder:
+    @staticmethod
+    def record(folder, n_steps):
+        with VideoRecorder(make_env("CartPole-v1", render_mode="rgb_array"), folder) as env:
+            for n in n_steps:
+                env.reset()
+                play(env, [0] * n)
+        return env
+
+    def test_an_episode_without_a_step_leaves_no_video(self, tmp_path):
+        env = self.record(tmp_path / "new" / "videos", [0, 2, 0, 0, 3, 0])
+        assert len(env.videos) == 2
+        assert sorted(path.name for path in (tmp_path / "new" / "videos").iterdir()) == [
+            "beresheet-episode-0.mp4",
+            "beresheet-episode-1.mp4",
+        ]
+        assert [path.name for path in (tmp_path / "new").iterdir()] == ["videos"]
+
+    def test_closing_twice_changes_nothing(self, tmp_path):
+        env = self.record(tmp_path / "videos", [2])
+        env.close()
+        assert len(env.videos) == 1
+
+    def test_an_error_leaves_the_earlier_videos(self, tmp_path):
+        self.record(tmp_path / "videos", [2])
+        before = [path.read_bytes() for path in (tmp_path / "videos").iterdir()]
+        with pytest.raises(TypeError):
+            self.record(tmp_path / "videos", [2, "x"])
+        assert [path.read_bytes() for path in (tmp_path / "videos").iterdir()] == before
+        assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+
+    def test_a_file_in_the_folders_place_is_refused(self, tmp_path):
+        (tmp_path / "file").write_text("here")
+        with pytest.raises(OSError, match="file"):
+            self.record(tmp_path / "file" / "videos", [1])

@@ -11,21 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from hw4.experiments import train_config
-from hw4.files import dump_training_data, load_checkpoint, load_training_data
-from hw4.rl_pg import PolicyNet
-
-HP = {"batch_size": 3, "gamma": 0.9, "beta": 0.5, "learn_rate": 0.01, "eps": 1e-8, "hidden_layers": [8], "delta": 0.1}
-
-pytestmark = pytest.mark.usefixtures("time_limit")
-
-
-def short_training(name="cpg", **kwargs):
-    return train_config(name, **{"hp": HP, "seed": 1, "num_workers": 0, "max_episodes": 9, **kwargs})
-
-
-def same_weights(weights, others):
-    return weights.keys() == others.keys() and all(torch.equal(weights[k], others[k]) for k in weights)
+from hw4.files import dump_training_data, load_checkpoint, load_training_data, save_checkpoint
+from tests import toy
 
 
 def dotted_name(module, name):
@@ -40,42 +27,43 @@ def torch_bytes(value):
     return buffer.getvalue()
 
 
-class TestResults:
-    @pytest.fixture
-    def results(self):
-        return {
-            "vpg": {
-                "loss_p": [1.5, -2.0],
-                "episode_num": [3, 6],
-                "model_state": {"scores.weight": torch.arange(6.0).reshape(2, 3), "scores.bias": torch.ones(2)},
-            }
-        }
+WEIGHTS = {"scores.weight": torch.arange(6.0).reshape(2, 3), "scores.bias": torch.ones(2)}
+RESULTS = {"vpg": {"loss_p": [1.5, -2.0], "episode_num": [3, 6], "model_state": WEIGHTS}}
+CHECKPOINT = {"params": WEIGHTS, "best_mean_reward": -1.5, "hp": {"hidden_layers": [2]}, "env_name": None}
 
+
+class TestPlainFiles:
     @pytest.fixture
-    def file(self, results, tmp_path):
+    def file(self, tmp_path):
         file = tmp_path / "results" / "exp.dat"
-        dump_training_data(results, file)
+        dump_training_data(RESULTS, file)
         return file
 
-    def test_round_trip(self, results, file):
-        loaded = load_training_data(file)
-        assert loaded["vpg"]["loss_p"] == [1.5, -2.0]
-        assert same_weights(loaded["vpg"]["model_state"], results["vpg"]["model_state"])
+    @pytest.fixture
+    def checkpoint(self, tmp_path):
+        file = tmp_path / "checkpoints" / "checkpoint.dat"
+        save_checkpoint(CHECKPOINT, file)
+        return file
 
-    def test_plain_pickle_gives_tensors(self, results, file):
-        with file.open("rb") as opened:
-            state = pickle.load(opened)["vpg"]["model_state"]
-        assert same_weights(state, results["vpg"]["model_state"])
+    def test_results_round_trip(self, file):
+        loaded = load_training_data(file)["vpg"]
+        assert (loaded["loss_p"], loaded["episode_num"]) == ([1.5, -2.0], [3, 6])
+        assert toy.same_weights(loaded["model_state"], WEIGHTS)
 
-    def test_plain_pickle_needs_nothing_of_ours(self, tmp_path):
-        """A process that knows only PyTorch reads what a real training left."""
-        dump_training_data({"cpg": short_training(max_episodes=3)}, tmp_path / "exp.dat")
+    @pytest.mark.parametrize("load", [load_checkpoint, torch.load])
+    def test_checkpoint_round_trip(self, checkpoint, load):
+        loaded = load(checkpoint)
+        assert toy.same_weights(loaded.pop("params"), WEIGHTS)
+        assert loaded == {name: value for name, value in CHECKPOINT.items() if name != "params"}
+
+    def test_plain_pickle_needs_nothing_of_ours(self, file):
+        """A process that knows only PyTorch reads results."""
         script = (
-            "import pickle; d = pickle.load(open('exp.dat', 'rb'))['cpg']; print(d['episode_num'], *sorted({type("
+            "import pickle; d = pickle.load(open('exp.dat', 'rb'))['vpg']; print(d['episode_num'], *sorted({type("
             "t).__name__ for t in d['model_state'].values()}))"
         )
-        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (done.stdout, done.stderr) == ("[3] Tensor\n", "")
+        done = subprocess.run([sys.executable, "-c", script], cwd=file.parent, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("[3, 6] Tensor\n", "")
 
     @pytest.mark.parametrize(
         "value",
@@ -106,10 +94,10 @@ class TestResults:
         else:
             assert loaded == value
 
-    def test_a_failing_dump_leaves_the_old_file(self, results, file):
+    def test_a_failing_dump_leaves_the_old_file(self, file):
         before = file.read_bytes()
         with pytest.raises(Exception, match=r"(?i)pickle|lambda"):
-            dump_training_data({**results, "broken": lambda: None}, file)
+            dump_training_data({**RESULTS, "broken": lambda: None}, file)
         assert file.read_bytes() == before
         assert [p.name for p in file.parent.iterdir()] == ["exp.dat"]
 
@@ -123,21 +111,13 @@ class TestResults:
         with pytest.raises(FileNotFoundError, match=r"missing\.dat"):
             load(tmp_path / "missing.dat")
 
-    @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
-    def test_a_truncated_results_file(self, file, share):
-        content = file.read_bytes()
-        file.write_bytes(content[: int(share * len(content))])
-        with pytest.raises(ValueError, match=r"exp\.dat"):
-            load_training_data(file)
-
-    @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
-    def test_a_truncated_checkpoint(self, tmp_path, share):
-        file = tmp_path / "checkpoint.dat"
-        short_training(max_episodes=3, checkpoints_file=file)
-        content = file.read_bytes()
-        file.write_bytes(content[: int(share * len(content))])
-        with pytest.raises(ValueError, match=r"checkpoint\.dat"):
-            load_checkpoint(file)
+    @pytest.mark.parametrize("fraction", [0.0, 0.3, 0.7, 0.99])
+    def test_files_cut_short(self, file, checkpoint, fraction):
+        for load, path in ((load_training_data, file), (load_checkpoint, checkpoint)):
+            content = path.read_bytes()
+            path.write_bytes(content[: int(fraction * len(content))])
+            with pytest.raises(ValueError, match=path.name):
+                load(path)
 
     @pytest.mark.parametrize("load", [load_training_data, load_checkpoint])
     @pytest.mark.parametrize(
@@ -161,15 +141,22 @@ class TestResults:
         with pytest.raises((ValueError, OSError), match=tmp_path.name):
             load(tmp_path)
 
-    def test_a_checkpoint_is_no_results_file(self, tmp_path):
-        file = tmp_path / "checkpoint.dat"
-        short_training(max_episodes=3, checkpoints_file=file)
+    def test_one_is_not_the_other(self, file, checkpoint):
         with pytest.raises(ValueError, match=r"checkpoint\.dat"):
-            load_training_data(file)
-
-    def test_a_results_file_is_no_checkpoint(self, file):
+            load_training_data(checkpoint)
         with pytest.raises(ValueError, match=r"exp\.dat"):
             load_checkpoint(file)
+
+    def test_a_checkpoint_without_parameters(self, checkpoint):
+        save_checkpoint({"best_mean_reward": 1.0}, checkpoint)
+        with pytest.raises(ValueError, match="it has no 'params'"):
+            load_checkpoint(checkpoint)
+
+    def test_where_no_file_can_be(self, file):
+        """For root neither: a file is where its folder would be."""
+        for write in (dump_training_data, save_checkpoint):
+            with pytest.raises(OSError, match=r"exp\.dat"):
+                write(RESULTS, file / "folder" / "data.dat")
 
 
 class Calls:
@@ -194,7 +181,7 @@ ATTACKS = {
     # A tensor's storage inside a pickle is bytes that are a pickle again, which PyTorch itself reads trustingly.
     "storage": lambda: Calls(torch.storage._load_from_bytes, torch_bytes(Calls(os.system, "touch owned"))),
     "in a numpy array": lambda: np.array([Calls(os.system, "touch owned")], dtype=object),
-    "our own class": lambda: PolicyNet(2, 2, hidden_layers=()),
+    "our own class": lambda: toy.ConstantNet([0.0]),
 }
 
 

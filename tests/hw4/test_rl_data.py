@@ -1,6 +1,8 @@
 """Experience, Episode, TrainBatch and the dataset, on episodes worked out by hand."""
 
 import itertools
+import math
+import re
 from functools import partial
 
 import numpy as np
@@ -8,10 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import hw4.rl_pg
+from hw4.env import make_env
 from hw4.rl_data import Episode, Experience, TrainBatch, TrainBatchDataset
 from tests import toy
 
@@ -28,55 +30,31 @@ def make_episode(rewards, first_state=0.0):
     return Episode(float(sum(rewards)), experiences)
 
 
-def toy_dataset(env_fn, batch_size=2, gamma=0.5):
-    net = nn.Linear(env_fn().observation_space.shape[0], int(env_fn().action_space.n))
-    return TrainBatchDataset(partial(toy.make_agent, hw4.rl_pg.PolicyAgent, env_fn, net), batch_size, gamma)
+def q_vals_of(rewards, gamma):
+    return [float(q) for q in make_episode(rewards).calc_qvals(gamma)]
 
 
-class TestExperience:
-    def test_is_a_named_tuple_of_these_fields(self):
-        assert issubclass(Experience, tuple)
-        assert Experience._fields == ("state", "action", "reward", "is_done")
-
-    def test_rl_pg_has_the_same_types(self):
-        assert (hw4.rl_pg.Experience, hw4.rl_pg.Episode, hw4.rl_pg.TrainBatch) == (Experience, Episode, TrainBatch)
+def make_agent(env_fn):
+    env = env_fn()
+    return toy.Agent(env, toy.ConstantNet([0.0] * int(env.action_space.n)))
 
 
-class TestEpisode:
-    def test_prints_as_published(self):
-        experiences = [Experience(torch.zeros(2), 0, 0.0, t == 61) for t in range(62)]
-        assert repr(Episode(-84.5, experiences)) == "Episode(total_reward=-84.50, #experiences=62)"
+def toy_dataset(env_fn=toy.ScriptedEnv, batch_size=2, gamma=0.5):
+    return TrainBatchDataset(partial(make_agent, env_fn), batch_size, gamma)
 
-    def test_keeps_what_it_is_given(self):
-        episode = make_episode([1.0, 2.0])
-        assert episode.total_reward == 3.0
-        assert [e.reward for e in episode.experiences] == [1.0, 2.0]
 
-    def test_columns(self):
-        episode = make_episode([1.5, -2.0, 7.25, 0.0], first_state=10)
-        assert episode.states.dtype == torch.float32
-        assert episode.states.tolist() == [[10, 0], [11, -1], [12, -2], [13, -3]]
-        assert episode.actions.dtype == torch.int64
-        assert episode.actions.tolist() == [0, 1, 2, 0]
-        assert episode.rewards.dtype == np.float64
-        assert episode.rewards.tolist() == [1.5, -2.0, 7.25, 0.0]
+def test_experience_is_a_named_tuple_of_these_fields():
+    assert issubclass(Experience, tuple)
+    assert Experience._fields == ("state", "action", "reward", "is_done")
 
-    def test_from_arrays_reads_as_experiences(self):
-        states = np.arange(6, dtype=np.float32).reshape(3, 2)
-        episode = Episode.from_arrays(states, np.array([2, 0, 1]), np.array([0.5, -1.0, 4.0]))
-        assert episode.total_reward == 3.5
-        assert len(episode.experiences) == 3
-        assert [e.state.tolist() for e in episode.experiences] == states.tolist()
-        assert [tuple(e)[1:] for e in episode.experiences] == [(2, 0.5, False), (0, -1.0, False), (1, 4.0, True)]
-        last = episode.experiences[-1]
-        assert isinstance(last, Experience)
-        assert [type(value) for value in last[1:]] == [int, float, bool]
 
-    def test_from_arrays_is_the_episode_of_its_experiences(self):
-        by_steps = make_episode([3.0, -1.0, 0.5])
-        by_arrays = Episode.from_arrays(by_steps.states.numpy(), by_steps.actions.numpy(), by_steps.rewards)
-        assert repr(by_arrays) == repr(by_steps)
-        assert by_arrays.calc_qvals(0.7) == by_steps.calc_qvals(0.7)
+def test_rl_pg_has_the_same_types():
+    assert (hw4.rl_pg.Experience, hw4.rl_pg.Episode, hw4.rl_pg.TrainBatch) == (Experience, Episode, TrainBatch)
+
+
+def test_episode_prints_as_published():
+    experiences = [Experience(torch.zeros(2), 0, 0.0, t == 61) for t in range(62)]
+    assert repr(Episode(-84.5, experiences)) == "Episode(total_reward=-84.50, #experiences=62)"
 
 
 class TestQvals:
@@ -93,46 +71,28 @@ class TestQvals:
         np.testing.assert_allclose(list(episode.calc_qvals(0.9)), expected, rtol=0, atol=1e-12)
 
     def test_by_hand(self):
-        assert make_episode([1.0, 2.0, 4.0]).calc_qvals(0.5) == [3.0, 4.0, 4.0]
-
-    @given(rewards_lists)
-    def test_gamma_0_is_the_next_reward(self, rewards):
-        assert make_episode(rewards).calc_qvals(0.0) == rewards
-
-    @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=40))
-    def test_gamma_1_is_the_reward_to_go(self, rewards):
-        assert make_episode(rewards).calc_qvals(1.0) == [float(sum(rewards[t:])) for t in range(len(rewards))]
-
-    @given(st.floats(0, 0.999), st.integers(1, 60))
-    def test_constant_rewards_are_a_geometric_sum(self, gamma, n):
-        expected = [3 * (1 - gamma ** (n - t)) / (1 - gamma) for t in range(n)]
-        np.testing.assert_allclose(make_episode([3.0] * n).calc_qvals(gamma), expected, rtol=1e-9)
-
-    @given(rewards_lists, gammas)
-    def test_recursion(self, rewards, gamma):
-        q = make_episode(rewards).calc_qvals(gamma)
-        following = [*q[1:], 0.0]
-        np.testing.assert_allclose(q, [r + gamma * n for r, n in zip(rewards, following, strict=True)], atol=1e-9)
+        assert q_vals_of([1.0, 2.0, 4.0], 0.5) == [3.0, 4.0, 4.0]
 
     @given(rewards_lists, gammas)
     def test_definition(self, rewards, gamma):
-        np.testing.assert_allclose(make_episode(rewards).calc_qvals(gamma), toy.double_sum(rewards, gamma), atol=1e-8)
+        np.testing.assert_allclose(q_vals_of(rewards, gamma), toy.double_sum(rewards, gamma), atol=1e-8)
 
-    def test_returns_a_list_of_floats(self):
-        q = make_episode([1, 2]).calc_qvals(0.5)
-        assert [type(value) for value in q] == [float, float]
+    @pytest.mark.parametrize(("gamma", "expected"), [(0.0, [1.5, -2.0, 4.0]), (1.0, [3.5, 2.0, 4.0])])
+    def test_without_and_with_all_that_follows(self, gamma, expected):
+        assert q_vals_of([1.5, -2.0, 4.0], gamma) == expected
 
     def test_does_not_change_the_episode(self):
         episode = make_episode([1.0, 2.0])
-        assert episode.calc_qvals(0.5) == episode.calc_qvals(0.5)
+        assert list(episode.calc_qvals(0.5)) == list(episode.calc_qvals(0.5)) == [2.0, 2.0]
 
 
 class TestTrainBatch:
-    @pytest.fixture
-    def batch(self):
-        return TrainBatch.from_episodes([make_episode([1.0, 2.0, 4.0]), make_episode([-8.0], first_state=5)], gamma=0.5)
+    """Of episodes."""
 
-    def test_lays_episodes_end_to_end(self, batch):
+    EPISODES = (make_episode([1.0, 2.0, 4.0]), make_episode([-8.0], first_state=5))
+
+    def test_lays_episodes_end_to_end(self):
+        batch = TrainBatch.from_episodes(self.EPISODES, gamma=0.5)
         assert batch.states.tolist() == [[0, 0], [1, -1], [2, -2], [5, 0]]
         assert batch.actions.tolist() == [0, 1, 2, 0]
         assert batch.q_vals.tolist() == [3, 4, 4, -8]
@@ -142,54 +102,84 @@ class TestTrainBatch:
         a, b = make_episode([1.0]), make_episode([2.0, 3.0])
         assert TrainBatch.from_episodes([b, a], 0.0).q_vals.tolist() == [2, 3, 1]
 
-    def test_sizes(self, batch):
-        assert len(batch) == 4
-        assert batch.num_episodes == 2
-
-    def test_iterates_in_the_published_order(self, batch):
-        states, actions, q_vals, total_rewards = batch
-        assert states is batch.states
-        assert actions is batch.actions
-        assert q_vals is batch.q_vals
-        assert total_rewards is batch.total_rewards
-
-    def test_dtypes(self, batch):
-        assert [t.dtype for t in batch] == [torch.float32, torch.int64, torch.float32, torch.float32]
+    def test_dtypes(self):
+        """A network takes the states as they are, and an index is made of the actions."""
+        states, actions, q_vals, total_rewards = TrainBatch.from_episodes(self.EPISODES)
+        assert (states.dtype, actions.dtype) == (torch.float32, torch.int64)
+        assert q_vals.is_floating_point()
+        assert total_rewards.is_floating_point()
 
     def test_gamma_is_999_thousandths_unless_given(self):
         batch = TrainBatch.from_episodes([make_episode([0.0, 1000.0])])
-        assert batch.q_vals.tolist() == [999.0, 1000.0]
+        assert batch.q_vals.tolist() == pytest.approx([999.0, 1000.0])
+
+
+class TestTrainBatchItself:
+    ZEROS = TrainBatch(torch.zeros(732, 8), torch.zeros(732, dtype=torch.int64), torch.zeros(732), torch.zeros(8))
+
+    def test_sizes(self):
+        assert len(self.ZEROS) == 732
+        assert self.ZEROS.num_episodes == 8
+
+    def test_iterates_in_the_published_order(self):
+        batch = self.ZEROS
+        assert list(map(id, batch)) == list(map(id, (batch.states, batch.actions, batch.q_vals, batch.total_rewards)))
 
     def test_prints_as_published(self):
-        batch = TrainBatch(torch.zeros(732, 8), torch.zeros(732, dtype=torch.int64), torch.zeros(732), torch.zeros(8))
-        assert repr(batch) == (
+        assert repr(self.ZEROS) == (
             "TrainBatch(states: torch.Size([732, 8]), actions: torch.Size([732]), "
             "q_vals: torch.Size([732])), num_episodes: 8)"
         )
 
-    def test_of_episodes_of_either_making(self):
-        by_steps = make_episode([3.0, -1.0, 0.5])
-        by_arrays = Episode.from_arrays(by_steps.states.numpy(), by_steps.actions.numpy(), by_steps.rewards)
-        for a, b in zip(TrainBatch.from_episodes([by_steps]), TrainBatch.from_episodes([by_arrays]), strict=True):
-            assert torch.equal(a, b)
+    @pytest.mark.usefixtures("unchecked")
+    def test_to_a_device_moves_every_tensor(self):
+        """To another floating-point type here, as there is no other device."""
+        there = self.ZEROS.to(torch.float64)
+        assert isinstance(there, TrainBatch)
+        assert {tensor.dtype for tensor in there} == {torch.float64}
+        assert [tensor.shape for tensor in there] == [tensor.shape for tensor in self.ZEROS]
+
+    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.parametrize(
+        "shapes",
+        [
+            *(((4, 2), (3,), (3,), (1,)), ((3, 2), (4,), (3,), (1,)), ((3, 2), (3,), (4,), (1,))),
+            *(((3,), (3,), (3,), (1,)), ((3, 2, 2), (3,), (3,), (1,)), ((3, 2), (3, 1), (3,), (1,))),
+            *(((3, 2), (3,), (3, 1), (1,)), ((3, 2), (3,), (3,), ()), ((3, 2), (3,), (3,), (1, 1))),
+            *(((3, 2), (), (3,), (1,)), ((0, 2), (0,), (0,), (1,)), ((3, 2), (3,), (3,), (0,))),
+        ],
+        ids=str,
+    )
+    def test_shapes_that_disagree(self, shapes):
+        with pytest.raises(ValueError, match=re.escape("given are " + ", ".join(map(str, shapes)))):
+            TrainBatch(*map(torch.zeros, shapes))
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("where", ["states", "q_vals", "total_rewards"])
+    def test_values_that_are_no_numbers(self, where, bad):
+        tensors = dict(
+            zip(("states", "actions", "q_vals", "total_rewards"), toy.make_batch([1, 2], [0, 1]), strict=True)
+        )
+        tensors[where].view(-1)[-1] = bad
+        with pytest.raises(ValueError, match=f"{where} hold nan or inf"):
+            TrainBatch(**tensors)
 
 
 class TestTrainBatchDataset:
     def test_is_an_iterable_dataset(self):
-        assert isinstance(toy_dataset(toy.ScriptedEnv), IterableDataset)
+        assert isinstance(toy_dataset(), IterableDataset)
 
-    @pytest.mark.parametrize("env_type", [toy.ScriptedEnv, toy.TruncatedEnv])
-    def test_yields_tuples_of_whole_episodes(self, env_type):
-        episodes = next(toy_dataset(env_type, batch_size=3).episode_batch_generator())
+    def test_yields_tuples_of_whole_episodes(self):
+        episodes = next(toy_dataset(batch_size=3).episode_batch_generator())
         assert isinstance(episodes, tuple)
-        assert [len(e.experiences) for e in episodes] == [3, 1, 4]
-        for episode in episodes:
-            *before, last = [e.is_done for e in episode.experiences]
-            assert not any(before)
-            assert last is True
+        assert [[e.is_done for e in episode.experiences] for episode in episodes] == [
+            [False, False, True],
+            [True],
+            [False, False, False, True],
+        ]
 
     def test_episodes_hold_what_the_environment_gave(self):
-        first, second = next(toy_dataset(toy.ScriptedEnv).episode_batch_generator())
+        first, second = next(toy_dataset().episode_batch_generator())
         assert [e.state.tolist() for e in first.experiences] == [[0, 0], [0, 1], [0, 2]]
         assert [e.reward for e in first.experiences] == [1, 2, 3]
         assert first.total_reward == 6
@@ -197,7 +187,7 @@ class TestTrainBatchDataset:
         assert second.total_reward == 11
 
     def test_goes_on_where_the_last_batch_ended(self):
-        batches = itertools.islice(toy_dataset(toy.ScriptedEnv).episode_batch_generator(), 3)
+        batches = itertools.islice(toy_dataset().episode_batch_generator(), 3)
         firsts = [[int(e.experiences[0].state[0]) for e in batch] for batch in batches]
         assert firsts == [[0, 1], [2, 3], [4, 5]]
 
@@ -207,7 +197,7 @@ class TestTrainBatchDataset:
 
         def agent_fn():
             agents_made.append(1)
-            return hw4.rl_pg.PolicyAgent(env, nn.Linear(2, 2))
+            return toy.Agent(env, toy.ConstantNet([0.0, 0.0]))
 
         generator = TrainBatchDataset(agent_fn, 2, 0.5).episode_batch_generator()
         assert agents_made == []
@@ -216,24 +206,22 @@ class TestTrainBatchDataset:
         next(generator)
         assert env.steps_made == 3 + 1 + 4 + 3
 
-    def test_is_endless(self):
-        assert len(list(itertools.islice(toy_dataset(toy.ScriptedEnv), 200))) == 200
-
-    def test_bare_iteration_gives_batches(self):
-        batch = next(iter(toy_dataset(toy.ScriptedEnv, batch_size=2, gamma=0.5)))
-        assert isinstance(batch, TrainBatch)
-        assert batch.q_vals.tolist() == [1 + 0.5 * (2 + 0.5 * 3), 2 + 0.5 * 3, 3, 11]
-        assert batch.total_rewards.tolist() == [6, 11]
+    def test_bare_iteration_gives_batches_for_ever(self):
+        batches = list(itertools.islice(toy_dataset(batch_size=2, gamma=0.5), 100))
+        assert len(batches) == 100
+        assert isinstance(batches[0], TrainBatch)
+        assert batches[0].q_vals.tolist() == [1 + 0.5 * (2 + 0.5 * 3), 2 + 0.5 * 3, 3, 11]
+        assert batches[0].total_rewards.tolist() == [6, 11]
 
     def test_each_iteration_has_an_agent_of_its_own(self):
-        dataset = toy_dataset(toy.ScriptedEnv)
+        dataset = toy_dataset()
         for _ in range(2):
             assert next(iter(dataset)).states[0].tolist() == [0, 0]
 
-    @pytest.mark.usefixtures("time_limit")
+    @pytest.mark.timeout(60)
     @pytest.mark.parametrize("num_workers", [0, 2])
     def test_in_a_data_loader(self, num_workers):
-        loader = DataLoader(toy_dataset(toy.ScriptedEnv), batch_size=None, num_workers=num_workers)
+        loader = DataLoader(toy_dataset(), batch_size=None, num_workers=num_workers)
         batches = list(itertools.islice(loader, 4))
         assert all(isinstance(batch, TrainBatch) for batch in batches)
         # Each worker has an environment of its own, so two workers' batches come in pairs that are alike.
@@ -241,11 +229,9 @@ class TestTrainBatchDataset:
         assert [batch.total_rewards.tolist() for batch in batches] == expected
         assert [len(batch) for batch in batches] == [4, 4, 7, 7] if num_workers else [4, 7, 5, 4]
 
-    @pytest.mark.usefixtures("time_limit")
+    @pytest.mark.timeout(60)
     def test_beresheet_in_a_data_loader_with_two_workers(self):
-        from hw4.env import make_env
-
-        loader = DataLoader(toy_dataset(make_env, batch_size=2, gamma=0.9), batch_size=None, num_workers=2)
+        loader = DataLoader(toy_dataset(make_env), batch_size=None, num_workers=2)
         for states, actions, q_vals, total_rewards in itertools.islice(loader, 2):
             assert states.shape == (len(actions), 8)
             assert q_vals.shape == actions.shape

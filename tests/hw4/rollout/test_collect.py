@@ -1,220 +1,305 @@
-"""Playing in lockstep: rows that do not know of each other, episodes that do not depend on who plays beside them."""
+"""Collecting episodes: whoever plays beside them, however the agent draws, and whether or not a shortcut is taken."""
 
-import itertools
+import math
+import random
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
+from hw4 import rl_pg
+from hw4.env import make_env
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
-from hw4.rl_pg import (
-    PolicyAgent,
-    PolicyNet,
-)
-from hw4.rollout.collect import numpy_scores, play_episodes
+from hw4.rl_pg import PolicyAgent, PolicyNet
+from hw4.rollout import collect as engine
+from hw4.rollout.collect import collect, collect_in_order, episode_seed, sample_from_logits
 from tests import toy
 
+of_the_own_solution = pytest.mark.skipif(not hasattr(rl_pg, "build_mlp"), reason="another solution than the project's")
+AGENTS = (PolicyAgent, toy.Agent, toy.EagerAgent)
 
-def make_net(hidden_layers, **kwargs):
+
+class Steps(PolicyAgent):
+    """Plays as PolicyAgent, but by its own step."""
+
+    def step(self):
+        return super().step()
+
+
+class AACSteps(AACPolicyAgent):
+    def step(self):
+        return super().step()
+
+
+def net_of(kind, in_features=3, out_actions=3):
     torch.manual_seed(0)
-    return PolicyNet(8, 4, hidden_layers=hidden_layers, **kwargs)
+    return toy.NETS[kind](in_features, out_actions)
 
 
-@pytest.mark.parametrize("hidden_layers", [(), (128,), (64, 64), (512, 256)])
-def test_a_rows_scores_are_the_same_bits_whatever_stands_beside_it(hidden_layers):
-    scores = numpy_scores(make_net(hidden_layers))
-    states = np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32)
-    alone = np.concatenate([scores(state[None]) for state in states])
-    for start, stop in itertools.combinations(range(10), 2):
-        assert np.array_equal(scores(states[start:stop]), alone[start:stop])
+def agent_of(net):
+    return AACPolicyAgent if isinstance(net, toy.SharedTrunk) else PolicyAgent
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_scores_are_the_networks(activation):
-    net = make_net((32, 16), activation=activation)
-    states = torch.randn(50, 8)
-    assert np.allclose(numpy_scores(net)(states.numpy()), net(states).detach(), atol=1e-5)
+def scripted(**kwargs):
+    return lambda: toy.ScriptedEnv(**kwargs)
 
 
-def test_scores_are_those_at_the_time():
-    net = make_net((16,))
-    states = np.ones((1, 8), dtype=np.float32)
-    scores = numpy_scores(net)
-    before = scores(states)
-    nn.init.zeros_(net.scores[0].weight)
-    assert np.array_equal(scores(states), before)
-    assert not np.array_equal(numpy_scores(net)(states), before)
+def actions_of(episode):
+    return [int(e.action) for e in episode.experiences]
 
 
-def test_the_state_is_left_as_it_is():
-    states = -np.ones((2, 8), dtype=np.float32)
-    numpy_scores(make_net((16,)))(states)
-    assert np.array_equal(states, -np.ones((2, 8)))
+def states_of(episode):
+    return [e.state.tolist() for e in episode.experiences]
 
 
-@pytest.mark.parametrize(
-    "net",
-    [
-        nn.Sequential(),
-        nn.Sequential(nn.ReLU(), nn.Linear(8, 4)),
-        nn.Sequential(nn.Linear(8, 4), nn.Dropout()),
-        nn.Linear(8, 4).double(),
-        nn.Bilinear(8, 8, 4),
-    ],
-    ids=str,
-)
-def test_other_networks_have_none(net):
-    assert numpy_scores(net) is None
+def same_episodes(episodes, others):
+    return all(toy.same_episode(a, b) for a, b in zip(episodes, others, strict=True))
 
 
-def test_a_hook_may_change_anything():
-    net = nn.Linear(8, 4)
-    net.register_forward_hook(lambda module, inputs, output: -output)
-    assert numpy_scores(net) is None
+class TestEpisodes:
+    @pytest.mark.parametrize("agent_type", AGENTS)
+    @pytest.mark.parametrize("env_type", [toy.ScriptedEnv, toy.TruncatedEnv, toy.ReusingEnv])
+    def test_hold_what_the_environment_gave(self, agent_type, env_type):
+        def make():
+            return env_type(lengths=(3,))
+
+        (_, episode), (_, other) = collect(agent_type, nn.Linear(2, 2), [5, 6], make_env=make)
+        assert states_of(episode) == states_of(other) == [[0, 0], [0, 1], [0, 2]]
+        assert [e.reward for e in episode.experiences] == [1, 2, 3]
+        assert [e.is_done for e in episode.experiences] == [False, False, True]
+        assert episode.total_reward == 6
+        assert [type(value) for value in episode.experiences[0]] == [torch.Tensor, int, float, bool]
+        assert episode.experiences[0].state.is_floating_point()
+
+    @of_the_own_solution
+    def test_come_as_they_end_with_their_places(self):
+        places = [index for index, _ in collect(PolicyAgent, nn.Linear(3, 3), range(20), make_env=toy.RandomEnv)]
+        assert sorted(places) == list(range(20))
+        assert places != sorted(places)
+
+    def test_none_for_no_seeds(self):
+        assert list(collect(PolicyAgent, nn.Linear(3, 3), [], make_env=toy.RandomEnv)) == []
+
+    @pytest.mark.parametrize("agent_type", AGENTS)
+    @pytest.mark.parametrize("kind", ["linear", "dropout"])
+    def test_depend_on_the_seed_alone(self, agent_type, kind):
+        """Not on who plays beside them, on what was played before, or on the caller's generators."""
+        net = net_of(kind)
+        together = collect_in_order(agent_type, net, range(12), make_env=toy.RandomEnv)
+        torch.rand(3)
+        np.random.rand(3)  # noqa: NPY002
+        for seed in (11, 3):
+            (_, alone), *_ = collect(agent_type, net, [seed], make_env=toy.RandomEnv)
+            assert toy.same_episode(alone, together[seed])
+        assert len({episode.total_reward for episode in together}) == 12
+
+    @pytest.mark.parametrize("agent_type", AGENTS)
+    def test_actions_come_as_often_as_the_distribution_says(self, agent_type):
+        weights, n = np.array([1, 2, 5, 12]) / 20, 2000
+        net, make = toy.ConstantNet(np.log(weights).tolist()), scripted(lengths=(n // 2,), n_actions=4)
+        for networks in (net, nn.Sequential(nn.Linear(2, 4))):
+            if networks is not net:
+                nn.init.zeros_(networks[0].weight)
+                networks[0].bias.data = net.scores.data
+            episodes = collect_in_order(agent_type, networks, [11, 12], make_env=make)
+            counts = np.bincount([action for episode in episodes for action in actions_of(episode)], minlength=4)
+            assert scipy.stats.chisquare(counts, weights * n).pvalue > 1e-3
+
+    @pytest.mark.parametrize("agent_type", AGENTS)
+    @pytest.mark.parametrize("kind", ["linear", "temperature"])
+    def test_greedy(self, agent_type, kind):
+        net = net_of(kind)
+        for episode in collect_in_order(agent_type, net, range(5), make_env=toy.RandomEnv, greedy=True):
+            logits = net(torch.stack([e.state.float() for e in episode.experiences]))
+            assert actions_of(episode) == logits.argmax(dim=1).tolist()
+
+    @of_the_own_solution
+    @pytest.mark.parametrize("agent_type", [PolicyAgent, Steps])
+    def test_a_policy_that_has_diverged(self, agent_type):
+        net = nn.Linear(3, 3)
+        nn.init.constant_(net.bias, math.nan)
+        with pytest.raises(FloatingPointError, match="nan: its parameters have diverged"):
+            collect_in_order(agent_type, net, [0], make_env=toy.RandomEnv)
 
 
-@pytest.mark.parametrize("n_players", [1, 2, 5, 20])
-def test_episodes_do_not_depend_on_the_number_of_players(n_players):
-    torch.manual_seed(0)
-    net = PolicyNet(3, 3, hidden_layers=(8,))
-    players = [PolicyAgent(toy.RandomEnv(), net) for _ in range(n_players)]
-    played = dict(play_episodes(players, range(12)))
-    for seed in range(12):
-        alone = PolicyAgent(toy.RandomEnv(), net).play_episode(seed)
-        assert torch.equal(played[seed].states, alone.states)
-        assert torch.equal(played[seed].actions, alone.actions)
-        assert np.array_equal(played[seed].rewards, alone.rewards)
+class TestOwnAgents:
+    """What the shortcut plays is what the agents' own steps play."""
+
+    @pytest.mark.parametrize("make", [toy.RandomEnv, engine.make_fast_env], ids=["random", "lander"])
+    @pytest.mark.parametrize("greedy", [False, True])
+    @pytest.mark.parametrize("changes", [{}, {"activation": "tanh"}, {"hidden_layers": []}], ids=str)
+    def test_policy_agent(self, make, greedy, changes):
+        self.compare(PolicyNet, PolicyAgent, Steps, make, greedy, changes)
+
+    @pytest.mark.parametrize("greedy", [False, True])
+    def test_actor_critic(self, greedy):
+        self.compare(AACPolicyNet, AACPolicyAgent, AACSteps, engine.make_fast_env, greedy, {})
+
+    @staticmethod
+    def compare(net_type, agent_type, steps_type, make, greedy, changes):
+        torch.manual_seed(3)
+        net = net_type.build_for_env(make(), **toy.hyperparams(**{"hidden_layers": [16, 8], **changes}))
+        fast = collect_in_order(agent_type, net, range(4), make_env=make, greedy=greedy)
+        assert same_episodes(fast, collect_in_order(steps_type, net, range(4), make_env=make, greedy=greedy))
+
+    @of_the_own_solution
+    @pytest.mark.parametrize("agent_type", [PolicyAgent, AACPolicyAgent])
+    def test_are_reproduced_to_the_letter(self, agent_type):
+        """Who changes one of their methods changes the engine too, and _REPRODUCED, or they play slowly."""
+        assert engine._is_reproduced(agent_type)
+
+    @pytest.mark.parametrize("u", [1e-9, 0.2, 0.5, 0.7, 0.999])
+    def test_draws_by_inversion(self, u):
+        for logits in torch.randn(50, 4, generator=torch.Generator().manual_seed(0)):
+            assert sample_from_logits(logits.tolist(), u) == toy.first_index_reaching(u, logits)
+        assert sample_from_logits([-1000.0, 1000.0, 990.0], u) == 1
 
 
-@pytest.mark.parametrize("net", [nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.Softplus())], ids=str)
-def test_further_seeds_are_asked_for_before_an_episode_is_given_away(net):
-    """Who takes the last episode of a batch updates the network; what is begun after that is the next batch's."""
-    asked = []
+class TestOverrides:
+    """An agent that is not the project's own to the letter plays by its own methods."""
 
-    def seeds():
-        for seed in range(5):
-            asked.append(seed)
-            yield seed
-        asked.append("no more")
+    MAKE = staticmethod(scripted(lengths=(6,), n_actions=3))
 
-    players = [PolicyAgent(toy.ScriptedEnv(lengths=(2,)), net) for _ in range(2)]
-    for given, _ in enumerate(play_episodes(players, seeds()), start=1):
-        begun = [seed for seed in asked if seed != "no more"]
-        assert len(begun) == 5 or len(begun) >= given + 1
-        if given == 5:
-            assert asked[-1] == "no more"
+    @staticmethod
+    def always_two(self):
+        return torch.tensor([0.0, 0.0, 1.0])
+
+    def play(self, agent_type, **kwargs):
+        return collect_in_order(agent_type, nn.Linear(2, 3), [1, 2, 3], make_env=self.MAKE, **kwargs)
+
+    @pytest.mark.parametrize("greedy", [False, True])
+    def test_a_distribution(self, greedy):
+        agent_type = type("Odd", (PolicyAgent,), {"current_action_distribution": self.always_two})
+        assert {tuple(actions_of(e)) for e in self.play(agent_type, greedy=greedy)} == {(2,) * 6}
+
+    def test_a_distribution_of_one_agent(self):
+        class Odd(PolicyAgent):
+            def __new__(cls, *args):
+                agent = super().__new__(cls)
+                agent.current_action_distribution = lambda: TestOverrides.always_two(agent)
+                return agent
+
+        assert {tuple(actions_of(e)) for e in self.play(Odd)} == {(2,) * 6}
+
+    @pytest.mark.parametrize("of_one_agent", [False, True])
+    def test_a_step(self, of_one_agent):
+        class Doubles(PolicyAgent):
+            def __init__(self, *args):
+                super().__init__(*args)
+                if of_one_agent:
+                    self.step = lambda: PolicyAgent.step(self)._replace(reward=7.0)
+
+            def step(self):
+                return super().step()._replace(reward=7.0)
+
+        assert [e.total_reward for e in self.play(Doubles)] == [42.0] * 3
+
+    def test_a_reset(self):
+        class Waits(PolicyAgent):
+            def reset(self):
+                super().reset()
+                for _ in range(2):
+                    self.state = torch.from_numpy(self.env.step(0)[0])
+
+        assert states_of(self.play(Waits)[0]) == [[0, 2], [0, 3], [0, 4], [0, 5]]
+
+    @of_the_own_solution
+    def test_another_sampler(self, monkeypatch):
+        monkeypatch.setattr(rl_pg, "sample_by_inversion", lambda probabilities, u: 1)
+        assert {tuple(actions_of(e)) for e in self.play(PolicyAgent)} == {(1,) * 6}
+
+    def test_a_function_that_makes_agents(self):
+        def make_agent(env, p_net, device):
+            agent = PolicyAgent(env, p_net, device)
+            agent.current_action_distribution = lambda: self.always_two(agent)
+            return agent
+
+        assert {tuple(actions_of(e)) for e in self.play(make_agent)} == {(2,) * 6}
 
 
-def test_nothing_is_played_for_no_seeds():
-    assert list(play_episodes([PolicyAgent(toy.ScriptedEnv(), nn.Linear(2, 2))], [])) == []
+class TestNetworks:
+    @pytest.mark.parametrize("kind", toy.NETS)
+    def test_of_any_kind_play_by_their_logits(self, kind):
+        """In eval mode; afterwards all their parts are in the mode that they were in."""
+        net = net_of(kind)
+        modules = list(net.modules())
+        modules[-1].eval()
+        modes = [module.training for module in modules]
+        played = collect_in_order(agent_of(net), net, range(3), make_env=toy.RandomEnv, greedy=True)
+        assert [module.training for module in modules] == modes
+        net.eval()
+        for episode in played:
+            output = net(torch.stack([e.state.float() for e in episode.experiences]))
+            logits = output[0] if isinstance(output, tuple) else output
+            assert actions_of(episode) == logits.argmax(dim=1).tolist()
+
+    @pytest.mark.parametrize("agent_type", AGENTS)
+    def test_cartpole(self, agent_type):
+        episodes = collect_in_order(agent_type, nn.Linear(4, 2), range(3), make_env=lambda: make_env("CartPole-v1"))
+        assert all(episode.total_reward == len(episode.experiences) >= 8 for episode in episodes)
+        assert episodes[0].experiences[0].state.shape == (4,)
 
 
-def set_bias_in_place(layer, bias):
-    with torch.no_grad():
-        layer.bias.copy_(bias)
+class TestLeavesNoTrace:
+    @pytest.mark.usefixtures("unchecked")  # the checks draw from Python's generator
+    def test_in_the_callers_generators(self):
+        def states():
+            return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+
+        for agent_type in AGENTS:
+            playing, before = collect(agent_type, net_of("dropout"), range(3), make_env=toy.RandomEnv), states()
+            for _ in playing:
+                assert states() == before
+            assert states() == before
+
+    @pytest.mark.parametrize("n_seeds", [3, 40])
+    def test_in_environments(self, n_seeds):
+        """At most ENVS_PER_PROCESS are made, and all are closed, also if the caller takes no more."""
+        made, closed = [], []
+
+        class Closing(toy.RandomEnv):
+            def close(self):
+                closed.append(self)
+
+        def make():
+            made.append(Closing())
+            return made[-1]
+
+        for agent_type in (PolicyAgent, toy.Agent):
+            playing = collect(agent_type, nn.Linear(3, 3), range(n_seeds), make_env=make)
+            next(playing)
+            playing.close()
+            assert len(made) == len(closed) == min(n_seeds, engine.ENVS_PER_PROCESS)
+            made.clear()
+            closed.clear()
+
+    def test_in_threads(self):
+        with engine.torch_threads(2):
+            list(collect(PolicyAgent, nn.Linear(3, 3), [0], make_env=toy.RandomEnv))
+            assert torch.get_num_threads() == 2
 
 
-def set_bias_data(layer, bias):
-    layer.bias.data = bias.clone()
+class TestSeeds:
+    def test_are_those_of_the_committed_results(self):
+        assert [episode_seed(42, 0), episode_seed(42, 1), episode_seed(42, 0, "evaluation")] == [
+            11465652750463011511,
+            15658369528003122356,
+            16016570408942317940,
+        ]
+
+    def test_no_two_are_equal(self):
+        seeds = {episode_seed(s, n, p) for s in range(5) for n in range(50) for p in ("training", "evaluation")}
+        assert len(seeds) == 500
+
+    def test_an_episodes_seed_resets_the_environment(self):
+        (_, episode), *_ = collect(PolicyAgent, nn.Linear(3, 3), [123], make_env=toy.RandomEnv)
+        assert episode.experiences[0].state.tolist() == toy.RandomEnv().reset(seed=123)[0].tolist()
 
 
-def set_bias_parameter(layer, bias):
-    layer.bias = nn.Parameter(bias.clone())
-
-
-def set_bias_by_state_dict(layer, bias):
-    layer.load_state_dict({"weight": layer.weight.detach(), "bias": bias})
-
-
-def set_bias_by_optimizer(layer, bias):
-    optimizer = torch.optim.SGD([layer.bias], lr=1.0)
-    layer.bias.grad = layer.bias.detach() - bias
-    optimizer.step()
-
-
-class TestFollowsTheNetwork:
-    """A network whose parameters change is followed from the next episode on, in whatever way they change."""
-
-    @pytest.mark.parametrize(
-        "change",
-        [set_bias_in_place, set_bias_data, set_bias_parameter, set_bias_by_state_dict, set_bias_by_optimizer],
-        ids=lambda change: change.__name__,
-    )
-    @pytest.mark.parametrize(
-        "make_net",
-        [
-            lambda: PolicyNet(2, 3, hidden_layers=(4,)),
-            lambda: nn.Linear(2, 3),
-            lambda: AACPolicyNet(2, 3, hidden_layers=(4,)),
-        ],
-        ids=["PolicyNet", "Linear", "AACPolicyNet"],
-    )
-    def test_change_of_the_bias(self, make_net, change):
-        net = make_net()
-        head = next(m for m in net.modules() if isinstance(m, nn.Linear) and m.out_features == 3)
-        nn.init.zeros_(head.weight)
-        agent_type = AACPolicyAgent if isinstance(net, AACPolicyNet) else PolicyAgent
-        agent = agent_type(toy.ScriptedEnv(lengths=(5,), n_actions=3), net)
-        for action in (2, 0, 1):
-            change(head, 1000.0 * torch.eye(3)[action])
-            assert agent.play_episode(seed=0).actions.tolist() == [action] * 5
-            assert agent.step().action == action
-
-    def test_a_frozen_parameter(self):
-        class Signed(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.linear = nn.Linear(2, 3)
-                self.sign = nn.Parameter(torch.tensor(1.0), requires_grad=False)
-
-            def forward(self, states):
-                return self.sign * self.linear(states)
-
-        net = Signed()
-        nn.init.zeros_(net.linear.weight)
-        agent = PolicyAgent(toy.ScriptedEnv(lengths=(5,), n_actions=3), net)
-        set_bias_in_place(net.linear, torch.tensor([1000.0, 0.0, -1000.0]))
-        assert agent.play_episode(seed=0).actions.tolist() == [0] * 5
-        net.sign.fill_(-1.0)
-        assert agent.play_episode(seed=0).actions.tolist() == [2] * 5
-
-    def test_a_setting_that_is_no_parameter(self):
-        """Such as a temperature that a student anneals."""
-
-        class Sharpened(nn.Linear):
-            temperature = 1.0
-
-            def forward(self, states):
-                return super().forward(states) / self.temperature
-
-        class Wrapped(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.linear, self.temperature = nn.Linear(2, 3), 1.0
-
-            def forward(self, states):
-                return self.linear(states) / self.temperature
-
-        class SharpenedPolicyNet(PolicyNet):
-            temperature = 1.0
-
-            def forward(self, states):
-                return super().forward(states) / self.temperature
-
-        for net in (Sharpened(2, 3), Wrapped(), SharpenedPolicyNet(2, 3, hidden_layers=())):
-            layer = next(m for m in net.modules() if isinstance(m, nn.Linear))
-            nn.init.zeros_(layer.weight)
-            agent = PolicyAgent(toy.ScriptedEnv(lengths=(200,), n_actions=3), net)
-            set_bias_in_place(layer, torch.tensor([0.1, 0.0, 0.0]))
-            assert set(agent.play_episode(seed=0).actions.tolist()) == {0, 1, 2}
-            net.temperature = 1e-4
-            assert set(agent.play_episode(seed=0).actions.tolist()) == {0}
-
-    def test_a_network_of_any_kind(self):
-        net = toy.VersionNet(3)
-        agent = PolicyAgent(toy.ScriptedEnv(lengths=(5,), n_actions=3), net)
-        for version in range(1, 5):
-            with torch.no_grad():
-                net.version += 1
-            assert agent.play_episode(seed=0).actions.tolist() == [version % 3] * 5
+def test_make_fast_env_is_what_it_plays_unless_told_otherwise():
+    (_, episode), *_ = collect(PolicyAgent, nn.Linear(8, 4), [1])
+    env = gym.make("Beresheet-v2")
+    assert episode.experiences[0].state.tolist() == env.reset(seed=1)[0].tolist()

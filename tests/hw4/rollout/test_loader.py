@@ -1,13 +1,14 @@
 """OnPolicyLoader: on-policy, the same whatever the number of workers, and clean when it ends, however it ends."""
 
 import itertools
+import math
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,31 +17,35 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
+from hw4 import rl_pg
+from hw4.env import make_env
+from hw4.rl_ac import AACPolicyAgent
 from hw4.rl_data import TrainBatch
-from hw4.rl_pg import PolicyAgent, PolicyNet, VanillaPolicyGradientLoss
-from hw4.rollout.loader import OnPolicyLoader, _Workers
+from hw4.rl_pg import PolicyAgent
+from hw4.rollout import loader as engine
+from hw4.rollout.collect import collect_in_order, episode_seed
+from hw4.rollout.loader import LoaderWorkerError, OnPolicyLoader
 from tests import toy
 
 needs_fork = pytest.mark.skipif("fork" not in mp.get_all_start_methods(), reason="workers are started by fork")
-WORKERS = [0, *(pytest.param(n, marks=needs_fork) for n in (1, 2, 3, 4))]
+WORKERS = [0, *(pytest.param(n, marks=needs_fork) for n in (1, 2, 3))]
 N_ACTIONS = 3
 
 pytestmark = [
-    pytest.mark.usefixtures("time_limit"),
+    pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # more workers than processors, on purpose
 ]
 
 
-def make_loader(env_fn, net, batch_size=4, gamma=0.9, agent_type=PolicyAgent, **kwargs):
-    agent_fn = partial(toy.make_agent, agent_type, env_fn, net.share_memory())
-    return OnPolicyLoader(agent_fn, batch_size, gamma, **{"seed": 0, **kwargs})
+def make_loader(make_env, net, batch_size=4, gamma=0.9, agent_type=PolicyAgent, **kwargs):
+    kwargs = {"seed": 0, "make_env": make_env, **kwargs}
+    return OnPolicyLoader(agent_type, net.share_memory(), batch_size, gamma, **kwargs)
 
 
 def random_loader(seed=0, net=None, **kwargs):
     """A loader over environments in which everything is drawn at random, and a network that draws its actions."""
     torch.manual_seed(0)
-    return make_loader(toy.RandomEnv, net or PolicyNet(3, N_ACTIONS, hidden_layers=(8,)), seed=seed, **kwargs)
+    return make_loader(toy.RandomEnv, net or nn.Linear(3, N_ACTIONS), seed=seed, **kwargs)
 
 
 def take(loader, n):
@@ -53,100 +58,95 @@ def same_batches(batches, others):
     )
 
 
-def interrupt_once(started: Path) -> threading.Thread:
-    """Press Ctrl-C, for this process alone, as soon as a file is there."""
-
-    def press():
-        while not started.exists():
-            time.sleep(0.02)
-        time.sleep(0.2)  # so that the main thread is waiting again
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=press, daemon=True)
-    thread.start()
-    return thread
+@contextmanager
+def ends_by(kind, message):
+    """Expect an error, and that nothing is left behind."""
+    with toy.nothing_left_behind(), pytest.raises(kind, match=message):
+        yield
 
 
 class TestOnPolicy:
-    @pytest.mark.parametrize("num_workers", WORKERS)
-    def test_every_batch_is_played_whole_by_the_latest_parameters(self, num_workers):
-        """The network's version is the action it takes, so each action tells which version played."""
-        net = toy.VersionNet(N_ACTIONS)
-        env_fn = partial(toy.ScriptedEnv, lengths=(1, 9, 2), n_actions=N_ACTIONS)
-        with make_loader(env_fn, net, batch_size=5, num_workers=num_workers) as loader:
-            for version, batch in enumerate(itertools.islice(loader, 12)):
+    """The network's version is the action it takes, so each action tells which version played."""
+
+    @staticmethod
+    def check(next_version, *args, n_batches=4, batch_size=3, seconds=0.0, **kwargs):
+        make = partial(toy.ScriptedEnv, lengths=(1, 9, 2), n_actions=N_ACTIONS)
+        with make_loader(make, *args, batch_size=batch_size, **kwargs) as loader:
+            for version, batch in enumerate(itertools.islice(loader, n_batches)):
+                time.sleep(seconds)
                 assert set(batch.actions.tolist()) == {version % N_ACTIONS}
-                assert batch.num_episodes == 5
-                with torch.no_grad():
-                    net.version += 1
+                assert batch.num_episodes == batch_size
+                next_version(version + 1)
+
+    @pytest.mark.parametrize("agent_type", [PolicyAgent, toy.Agent])
+    @pytest.mark.parametrize("num_workers", WORKERS)
+    def test_every_batch_is_played_whole_by_the_latest_parameters(self, num_workers, agent_type):
+        net = toy.VersionNet(N_ACTIONS)
+        self.check(net.become, net, n_batches=12, batch_size=5, num_workers=num_workers, agent_type=agent_type)
 
     @pytest.mark.parametrize("num_workers", WORKERS)
     def test_also_when_the_learner_is_slow(self, num_workers):
         """A loader that ran ahead would have the next batch ready before the update."""
         net = toy.VersionNet(N_ACTIONS)
-        env_fn = partial(toy.ScriptedEnv, lengths=(2,), n_actions=N_ACTIONS)
-        with make_loader(env_fn, net, batch_size=2, num_workers=num_workers) as loader:
-            for version, batch in enumerate(itertools.islice(loader, 3)):
-                time.sleep(0.3)
-                assert set(batch.actions.tolist()) == {version % N_ACTIONS}
-                with torch.no_grad():
-                    net.version += 1
+        self.check(net.become, net, seconds=0.3, n_batches=3, num_workers=num_workers)
 
     @pytest.mark.parametrize("num_workers", WORKERS)
-    def test_a_special_network_is_followed_through_an_optimizer(self, num_workers):
-        net = PolicyNet(2, N_ACTIONS, hidden_layers=())
-        layer = next(m for m in net.modules() if isinstance(m, nn.Linear))
-        nn.init.zeros_(layer.weight)
+    def test_a_network_that_numpy_plays_is_followed_through_an_optimizer(self, num_workers):
+        net = nn.Linear(2, N_ACTIONS)
         optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
         wanted = torch.eye(N_ACTIONS) * 1000.0
-        with torch.no_grad():
-            layer.bias.copy_(wanted[0])
-        env_fn = partial(toy.ScriptedEnv, lengths=(3,), n_actions=N_ACTIONS)
-        with make_loader(env_fn, net, batch_size=3, num_workers=num_workers) as loader:
-            for k, batch in enumerate(itertools.islice(loader, 4)):
-                assert set(batch.actions.tolist()) == {k % N_ACTIONS}
-                layer.bias.grad = layer.bias.detach() - wanted[(k + 1) % N_ACTIONS]
-                optimizer.step()
+        nn.init.zeros_(net.weight)
+        net.bias.data.copy_(wanted[0])
+
+        def next_version(version):
+            net.bias.grad = net.bias.detach() - wanted[version % N_ACTIONS]
+            optimizer.step()
+
+        self.check(next_version, net, num_workers=num_workers)
 
     @pytest.mark.parametrize("num_workers", WORKERS)
-    def test_publish_is_called_before_each_batch(self, num_workers):
-        """The learner's own network is elsewhere; publishing brings it to the network that acts."""
-        learner, actor = toy.VersionNet(N_ACTIONS), toy.VersionNet(N_ACTIONS)
-        published = []
+    def test_before_batch_may_bring_the_learners_parameters(self, num_workers):
+        """It is called before a batch is played, with the number of episodes so far."""
+        learner, actor, calls = toy.VersionNet(N_ACTIONS), toy.VersionNet(N_ACTIONS), []
 
-        def publish():
-            published.append(int(learner.version))
-            with torch.no_grad():
-                actor.version.copy_(learner.version)
+        def before_batch(episodes):
+            calls.append(episodes)
+            actor.become(int(learner.version))
 
-        env_fn = partial(toy.ScriptedEnv, lengths=(2,), n_actions=N_ACTIONS)
-        with make_loader(env_fn, actor, batch_size=2, num_workers=num_workers, publish=publish) as loader:
-            for version, batch in enumerate(itertools.islice(loader, 4)):
-                assert published == list(range(version + 1))
-                assert set(batch.actions.tolist()) == {version % N_ACTIONS}
-                with torch.no_grad():
-                    learner.version += 1
+        self.check(learner.become, actor, num_workers=num_workers, before_batch=before_batch, first_episode=6)
+        assert calls == [6, 9, 12, 15]
 
 
 class TestBatches:
     @pytest.mark.parametrize("num_workers", WORKERS)
-    def test_are_train_batches_of_the_size_asked_for(self, num_workers):
-        with random_loader(num_workers=num_workers, batch_size=3) as loader:
-            for batch in take(loader, 3):
-                assert isinstance(batch, TrainBatch)
-                assert batch.num_episodes == 3
-                assert batch.states.shape == (len(batch), 3)
+    def test_are_the_episodes_of_consecutive_numbers(self, num_workers):
+        with random_loader(num_workers=num_workers, batch_size=3, seed=7, first_episode=5) as loader:
+            batches = take(loader, 2)
+            net = loader._make_actors.args[1]
+        seeds = [episode_seed(7, number) for number in range(5, 11)]
+        episodes = collect_in_order(PolicyAgent, net, seeds, make_env=toy.RandomEnv)
+        expected = [TrainBatch.from_episodes(part, 0.9) for part in (episodes[:3], episodes[3:])]
+        assert same_batches(batches, expected)
+        assert loader.next_episode == 11
+
+    def test_hold_discounted_returns(self):
+        with make_loader(partial(toy.ScriptedEnv, lengths=(3, 1)), nn.Linear(2, 2), batch_size=1, gamma=0.5) as loader:
+            first, second = take(loader, 2)
+        assert first.q_vals.tolist() == [1 + 0.5 * (2 + 0.5 * 3), 2 + 0.5 * 3, 3]
+        assert second.q_vals.tolist() == [11]
+        assert (first.total_rewards.tolist(), second.total_rewards.tolist()) == ([6], [11])
 
     @needs_fork
     def test_a_worker_plays_its_share_of_one_without_a_break(self, monkeypatch):
         """So it sends it in one message. One that found the batch's episodes one by one would begin with too few."""
-        messages, next_message = [], _Workers._next
-        monkeypatch.setattr(_Workers, "_next", lambda workers: messages.append(1) or next_message(workers))
+        messages, next_message = [], engine._Workers._next
+        monkeypatch.setattr(engine._Workers, "_next", lambda workers: messages.append(1) or next_message(workers))
         with random_loader(num_workers=2, batch_size=8) as loader:
             take(loader, 50)
         assert len(messages) <= 2 * 50
 
     @needs_fork
+    @pytest.mark.skipif(not hasattr(rl_pg, "build_mlp"), reason="another solution than the project's")
     def test_workers_begin_the_next_before_it_is_asked_for(self):
         """They reset for it, which takes time but no parameters, while the learner learns."""
         resets = mp.get_context("fork").Value("i", 0)
@@ -165,76 +165,76 @@ class TestBatches:
             while resets.value < 4 + 4 + 4 + 4:
                 time.sleep(0.01)
 
-    def test_hold_discounted_returns(self):
-        env_fn = partial(toy.ScriptedEnv, lengths=(3, 1))
-        with make_loader(env_fn, nn.Linear(2, 2), batch_size=1, gamma=0.5) as loader:
-            first, second = take(loader, 2)
-        assert first.q_vals.tolist() == [1 + 0.5 * (2 + 0.5 * 3), 2 + 0.5 * 3, 3]
-        assert second.q_vals.tolist() == [11]
-        assert (first.total_rewards.tolist(), second.total_rewards.tolist()) == ([6], [11])
-
-    @pytest.mark.parametrize("num_workers", WORKERS)
-    def test_iterating_again_goes_on(self, num_workers):
-        with random_loader(num_workers=num_workers) as once, random_loader(num_workers=num_workers) as twice:
-            assert same_batches(take(once, 3), take(twice, 2) + take(twice, 1))
+    @pytest.mark.parametrize("bad", [{"reward": math.nan}, {"observation": math.inf}], ids=str)
+    def test_an_environment_that_gives_no_numbers(self, bad):
+        loader = make_loader(partial(toy.BadValueEnv, **bad), toy.VersionNet(2))
+        with pytest.raises(ValueError, match="hold nan or inf: check the environment"):
+            take(loader, 1)
 
 
-class TestReproducible:
+class TestRepeatable:
     @staticmethod
-    def learn(num_workers, agent_type=PolicyAgent, seed=3, n_batches=6):
+    def learn(num_workers, net, agent_type, make_env=toy.RandomEnv, seed=3, n_batches=4):
         """Train for some batches; return these and the parameters at the end."""
-        torch.manual_seed(1)
-        net = (AACPolicyNet if agent_type is AACPolicyAgent else PolicyNet)(3, N_ACTIONS, hidden_layers=(8,))
         batches = []
-        with random_loader(seed=seed, net=net, num_workers=num_workers, agent_type=agent_type) as loader:
+        kwargs = {"seed": seed, "num_workers": num_workers, "agent_type": agent_type}
+        with make_loader(make_env, net, **kwargs) as loader:
             optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
             for batch in itertools.islice(loader, n_batches):
-                scores = net(batch.states)
-                loss, _ = VanillaPolicyGradientLoss()(batch, scores[0] if isinstance(scores, tuple) else scores)
+                output = net(batch.states)
+                logits = output[0] if isinstance(output, tuple) else output
+                log_pi = torch.log_softmax(logits, 1)[torch.arange(len(batch)), batch.actions]
                 optimizer.zero_grad()
-                loss.backward()
+                (-(batch.q_vals * log_pi).mean() + sum(p.sum() for p in net.parameters()) * 1e-3).backward()
                 optimizer.step()
                 batches.append(batch)
-        return batches, [p.detach().clone() for p in net.parameters()]
+        return batches, net.state_dict()
 
-    @pytest.mark.parametrize("agent_type", [PolicyAgent, AACPolicyAgent])
-    @pytest.mark.parametrize("num_workers", WORKERS)
-    def test_whatever_the_number_of_workers(self, num_workers, agent_type):
-        batches, parameters = self.learn(num_workers, agent_type)
-        batches_alone, parameters_alone = self.learn(0, agent_type)
+    @staticmethod
+    def with_seed(make_net):
+        torch.manual_seed(1)
+        return make_net()
+
+    @pytest.mark.parametrize("kind", toy.NETS)
+    @pytest.mark.parametrize("num_workers", WORKERS[1:3])
+    def test_whatever_the_number_of_workers(self, num_workers, kind):
+        """And whatever the network, its dropout included, which is off while it plays and on while it learns."""
+        agent_type = AACPolicyAgent if kind == "shared trunk" else PolicyAgent
+        runs = []
+        for n in (num_workers, 0):
+            net = self.with_seed(lambda: toy.NETS[kind](3, N_ACTIONS))
+            runs.append(self.learn(n, net, agent_type))
+            assert net.training
+        (batches, weights), (batches_alone, weights_alone) = runs
         assert same_batches(batches, batches_alone)
-        assert all(torch.equal(p, q) for p, q in zip(parameters, parameters_alone, strict=True))
+        assert toy.same_weights(weights, weights_alone)
+
+    @pytest.mark.parametrize("agent_type", [PolicyAgent, toy.Agent, toy.EagerAgent])
+    @pytest.mark.parametrize("num_workers", WORKERS[1:3])
+    def test_whatever_the_agent_and_the_environment(self, num_workers, agent_type):
+        runs = []
+        for n in (num_workers, 0):
+            net = self.with_seed(lambda: nn.Linear(4, 2))
+            runs.append(self.learn(n, net, agent_type, partial(make_env, "CartPole-v1"))[0])
+        assert same_batches(*runs)
 
     def test_another_seed_gives_other_batches(self):
-        assert not same_batches(self.learn(0, seed=3)[0], self.learn(0, seed=4)[0])
+        with random_loader(seed=3) as loader, random_loader(seed=4) as other:
+            assert not same_batches(take(loader, 1), take(other, 1))
 
-    def test_episodes_of_a_batch_differ(self):
-        with random_loader() as loader:
-            batch = next(iter(loader))
-        assert len(set(batch.total_rewards.tolist())) == 4
-
-    def test_does_not_depend_on_the_global_random_state(self):
+    @pytest.mark.parametrize("agent_type", [PolicyAgent, toy.Agent])
+    def test_does_not_depend_on_the_global_random_state(self, agent_type):
         runs = []
         for disturbance in (11, 12):
-            with random_loader() as loader:
+            with random_loader(agent_type=agent_type) as loader:
                 torch.manual_seed(disturbance)
                 runs.append(take(loader, 2))
         assert same_batches(*runs)
 
     @pytest.mark.parametrize("num_workers", WORKERS)
-    def test_an_episode_depends_on_its_number_only(self, num_workers):
-        """Not on the batch it is in: twos and fours are cuts of the same sequence of episodes."""
-        with random_loader(batch_size=2) as twos, random_loader(batch_size=4, num_workers=num_workers) as fours:
-            of_twos, of_fours = take(twos, 4), take(fours, 2)
-        for i in range(4):
-            joined = [torch.cat([getattr(b, name) for b in of_twos]) for name in ("states", "actions", "q_vals")]
-            split = [torch.cat([getattr(b, name) for b in of_fours]) for name in ("states", "actions", "q_vals")]
-            assert torch.equal(joined[i % 3], split[i % 3])
-
-    @pytest.mark.parametrize("num_workers", WORKERS)
-    def test_first_episode_goes_on_with_an_earlier_run(self, num_workers):
-        with random_loader() as whole, random_loader(num_workers=num_workers, first_episode=8) as rest:
-            assert same_batches(take(whole, 3)[2:], take(rest, 1))
+    def test_iterating_again_goes_on(self, num_workers):
+        with random_loader(num_workers=num_workers) as once, random_loader(num_workers=num_workers) as twice:
+            assert same_batches(take(once, 3), take(twice, 2) + take(twice, 1))
 
 
 @needs_fork
@@ -264,7 +264,7 @@ class TestEndsCleanly:
                 take(loader, 1)
                 raise LookupError("the learner's own")
 
-        with toy.nothing_left_behind(), pytest.raises(LookupError, match="the learner's own"):
+        with ends_by(LookupError, "the learner's own"):
             learn()
 
     def test_batches_outlive_the_loader(self):
@@ -282,34 +282,27 @@ class TestEndsCleanly:
     @pytest.mark.parametrize(("num_workers", "kind"), [(0, ZeroDivisionError), (2, RuntimeError)])
     def test_an_error_in_the_environment_reaches_the_caller(self, num_workers, kind):
         loader = make_loader(partial(toy.FailingEnv, lengths=(4,)), nn.Linear(2, 2), num_workers=num_workers)
-        with toy.nothing_left_behind(), pytest.raises(kind, match="the thruster divided by zero"), loader:
+        with ends_by(kind, "the thruster divided by zero"), loader:
             take(loader, 1)
 
     def test_an_error_in_making_the_agent_reaches_the_caller(self):
-        loader = OnPolicyLoader(partial(_raise, LookupError("no such agent")), 2, 0.9, seed=0, num_workers=2)
-        with toy.nothing_left_behind(), pytest.raises(RuntimeError, match="no such agent"), loader:
+        loader = make_loader(partial(_raise, LookupError("no such agent")), nn.Linear(2, 2), num_workers=2)
+        with ends_by(LoaderWorkerError, "no such agent"), loader:
             take(loader, 1)
 
     def test_a_worker_that_exits_is_named(self):
         env_fn = partial(toy.DyingEnv, os.getpid(), lengths=(4,))
         loader = make_loader(env_fn, nn.Linear(2, 2), num_workers=2)
-        with toy.nothing_left_behind(), pytest.raises(RuntimeError, match=r"(?i)worker \d.*(exit|status)\D*3"), loader:
+        with ends_by(LoaderWorkerError, r"(?i)worker \d.*(exit|status)\D*3"), loader:
             take(loader, 1)
 
     def test_a_worker_that_is_killed_is_named(self, tmp_path):
-        started = tmp_path / "started"
-
-        def kill():
-            while not started.exists():
-                time.sleep(0.02)
-            os.kill(mp.active_children()[0].pid, signal.SIGKILL)
-
-        killer = threading.Thread(target=kill, daemon=True)
-        loader = make_loader(partial(toy.SleepyEnv, started), nn.Linear(2, 2), num_workers=1)
-        killer.start()
-        with toy.nothing_left_behind(), pytest.raises(RuntimeError, match=r"(?i)worker \d.*(kill|signal\D*9)"), loader:
+        make = partial(toy.SleepyEnv, tmp_path / "started", signal.SIGKILL)
+        with (
+            ends_by(LoaderWorkerError, r"worker \d.*signal 9"),
+            make_loader(make, nn.Linear(2, 2), num_workers=1) as loader,
+        ):
             take(loader, 1)
-        killer.join()
 
     def test_a_worker_killed_between_batches_is_named(self):
         def play_kill_play(loader):
@@ -318,17 +311,15 @@ class TestEndsCleanly:
             take(loader, 1)
 
         loader = random_loader(num_workers=1)
-        with toy.nothing_left_behind(), pytest.raises(RuntimeError, match=r"(?i)worker \d.*(kill|signal\D*9)"), loader:
+        with ends_by(LoaderWorkerError, r"(?i)worker \d.*(kill|signal\D*9)"), loader:
             play_kill_play(loader)
 
     @pytest.mark.parametrize("num_workers", [0, 2])
     def test_ctrl_c_while_a_batch_is_played(self, num_workers, tmp_path):
-        started = tmp_path / "started"
-        loader = make_loader(partial(toy.SleepyEnv, started), nn.Linear(2, 2), num_workers=num_workers)
-        presser = interrupt_once(started)
+        make = partial(toy.SleepyEnv, tmp_path / "started", signal.SIGINT, os.getpid())
+        loader = make_loader(make, nn.Linear(2, 2), num_workers=num_workers)
         with toy.nothing_left_behind(), pytest.raises(KeyboardInterrupt), loader:
             take(loader, 1)
-        presser.join()
 
 
 @needs_fork
@@ -340,14 +331,14 @@ def test_ctrl_c_at_the_terminal(tmp_path):
         from functools import partial
         from pathlib import Path
         from torch import nn
-        from hw4.rollout.loader import OnPolicyLoader, _Workers
-        from hw4.rl_pg import PolicyAgent
+        from hw4.rollout.loader import OnPolicyLoader
         from tests import toy
 
-        agent_fn = partial(toy.make_agent, PolicyAgent, partial(toy.SleepyEnv, Path("started")), nn.Linear(2, 2))
+        make_env = partial(toy.SleepyEnv, Path("started"))
         try:
             with toy.nothing_left_behind():
-                with OnPolicyLoader(agent_fn, 4, 0.9, seed=0, num_workers=2) as loader:
+                kwargs = dict(seed=0, num_workers=2, make_env=make_env)
+                with OnPolicyLoader(toy.Agent, nn.Linear(2, 2), 4, 0.9, **kwargs) as loader:
                     next(iter(loader))
         except KeyboardInterrupt:
             print("interrupted")
@@ -384,12 +375,10 @@ def test_workers_end_when_their_learner_is_killed(tmp_path):
         from functools import partial
         from pathlib import Path
         from torch import nn
-        from hw4.rollout.loader import OnPolicyLoader, _Workers
-        from hw4.rl_pg import PolicyAgent
+        from hw4.rollout.loader import OnPolicyLoader
         from tests import toy
 
-        agent_fn = partial(toy.make_agent, PolicyAgent, toy.RandomEnv, nn.Linear(3, 3))
-        loader = OnPolicyLoader(agent_fn, 4, 0.9, seed=0, num_workers=2)
+        loader = OnPolicyLoader(toy.Agent, nn.Linear(3, 3), 4, 0.9, seed=0, num_workers=2, make_env=toy.RandomEnv)
         next(iter(loader))
         Path("pids").write_text(" ".join(map(str, toy.child_processes())))
         Path("ready").touch()

@@ -17,7 +17,7 @@ from tests import toy
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    return PolicyNet(8, 4, hidden_layers=(8,))
+    return PolicyNet(8, 4, **toy.hyperparams())
 
 
 def test_figures_by_hand(monkeypatch):
@@ -61,7 +61,7 @@ def test_the_seed_and_the_policy_decide(net):
     torch.manual_seed(2)
     assert evaluate(PolicyAgent, net, episodes=3, seed=5) == first
     assert evaluate(PolicyAgent, net, episodes=3, seed=6) != first
-    critic_beside = AACPolicyNet(8, 4, hidden_layers=(8,))
+    critic_beside = AACPolicyNet(8, 4, **toy.hyperparams())
     critic_beside.load_state_dict(net.state_dict(), strict=False)
     assert evaluate(AACPolicyAgent, critic_beside, episodes=3, seed=5) == first
 

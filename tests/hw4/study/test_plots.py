@@ -136,9 +136,16 @@ def test_time_is_split_by_place_and_action():
     assert sum(bar.get_width() for bar in times.patches) == pytest.approx(200)  # two stages, 100% each
 
 
-@pytest.mark.parametrize("name", ["curves.png", "curves.svg", "curves.pdf", "curves"])
+@pytest.mark.parametrize("name", ["curves.png", "curves.svg", "curves.pdf"])
 def test_a_figure_is_saved_in_the_format_its_name_says(tmp_path, name):
     plots.save(plots.plot_fraction_reached(RUNS), tmp_path / name, dpi=40)
     start = {"curves.svg": b"<?xml", "curves.pdf": b"%PDF"}.get(name, b"\x89PNG")
     assert (tmp_path / name).read_bytes().startswith(start)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["curves.xyz", "curves"])
+def test_a_figure_of_no_known_format_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name} is no kind of figure: .*png"):
+        plots.save(plots.plot_fraction_reached(RUNS), tmp_path / name, dpi=40)
+    assert list(tmp_path.iterdir()) == []
