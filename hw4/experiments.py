@@ -172,9 +172,12 @@ def train_rl(
     p_net = acting_net if learner_device == torch.device("cpu") else copy.deepcopy(acting_net).to(learner_device)
     optimizer = make_optimizer(p_net, hp)
 
+    # A network may have dropout. torch.manual_seed sets every device's generator, and takes long to find them.
+    seed_learner = torch.default_generator.manual_seed if learner_device.type == "cpu" else torch.manual_seed
+
     def before_batch(episodes: int) -> None:
         set_schedules(episodes / max_episodes)
-        torch.manual_seed(episode_seed(seed, episodes))  # a network may have dropout
+        seed_learner(episode_seed(seed, episodes))
         if p_net is not acting_net:
             sync_policy(p_net, acting_net)
 
