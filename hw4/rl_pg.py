@@ -111,15 +111,14 @@ class PolicyNet(nn.Module):
         return cls(*check_env(env), **hp).to(device)
 
 
-def sample_by_inversion(probabilities: Float[Tensor, " A"]) -> int:
-    """The first action whose cumulative probability reaches a uniform draw from torch's generator.
+def sample_by_inversion(probabilities: Float[Tensor, " A"], u: float) -> int:
+    """The first action whose cumulative probability reaches u, a uniform draw from [0, 1).
 
     :raises FloatingPointError: if the probabilities are nan.
     """
     cumulative = probabilities.cumsum(dim=0).tolist()
     if math.isnan(cumulative[-1]):
         raise FloatingPointError("the policy's logits are nan: its parameters have diverged; try a smaller learn_rate")
-    u = torch.rand((), dtype=torch.float64).item()
     return min(bisect.bisect_left(cumulative, u), len(cumulative) - 1)
 
 
@@ -159,7 +158,8 @@ class PolicyAgent:
     def step(self) -> Experience:
         """Take one step, in a new episode if the last one is done."""
         state = self.current_state().cpu()
-        action = sample_by_inversion(self.current_action_distribution())
+        u = torch.rand((), dtype=torch.float64).item()
+        action = sample_by_inversion(self.current_action_distribution(), u)
         observation, reward, terminated, truncated, _ = self.env.step(action)
         self.state = torch.from_numpy(np.array(observation, dtype=np.float32))
         self.is_done = bool(terminated or truncated)

@@ -281,7 +281,7 @@ _REPRODUCED = {
     "reset": {"1743ec8c157e72d4"},
     "current_state": {"d84abdd73fe182ec"},
     "current_action_distribution": {"e5efdeee869ffe2b", "e7e0ba14878b15c2"},  # PolicyAgent's, AACPolicyAgent's
-    "step": {"4e7bc0c37c0791b5"},
+    "step": {"64ef283b58629354"},
 }
 # TrainBatch.from_episodes, Episode.__init__ and Episode.calc_qvals.
 _LAYOUT = (
@@ -289,7 +289,7 @@ _LAYOUT = (
     "a68e0fdbae21831f",
     "bd68d114daae5307",
 )
-_SAMPLER = "58ae704ec2a09905"
+_SAMPLER = "549ea091120a3dc9"
 
 
 def _is_reproduced(agent_type: Any) -> bool:

@@ -21,6 +21,7 @@ from hw4.study.analysis import (
     state_occupancy,
     train_with_snapshots,
 )
+from hw4.study.evaluation import Flight
 from tests import toy
 
 HP = toy.hyperparams(batch_size=2)
@@ -112,11 +113,13 @@ class TestCritic:
 class TestStateOccupancy:
     def test_by_hand(self):
         landed = episode(
-            [1.0, 1.0, 1.0, 100.0], legs=[(0, 0), (0, 0), (1, 0), (1, 1)], actions=[2, 2, 1, 0], height=0.5
+            [1.0, 1.0, 1.0, 1.0], legs=[(0, 0), (0, 0), (1, 0), (1, 1)], actions=[2, 2, 1, 0], height=0.5
         )
         hovering = episode([1.0, 1.0, 1.0, 1.0], actions=[2, 2, 2, 3], height=1.5)
-        crashed = episode([1.0, -100.0], height=1.0)
-        result = state_occupancy([landed, hovering, crashed])
+        crashed = episode([1.0, 1.0], height=1.0)
+        endings = ["at rest", "time limit", "crash"]
+        flights = [Flight(e, ending, 4) for e, ending in zip([landed, hovering, crashed], endings, strict=True)]
+        result = state_occupancy(flights)
         assert {place: value["share"] for place, value in result["where"].items()} == {
             "in the air": 0.8,
             "on one leg": 0.1,

@@ -29,7 +29,7 @@ def record(configuration, seed, reward, episodes_to_200=None):
         "episodes": 100,
         "episodes_to_200": episodes_to_200,
         "curves": {"episode_num": [50, 100], "mean_reward": [0.0, reward], "loss_p": [1.0, 2.0]},
-        "evaluation": {"final": evaluation, "best": evaluation},
+        "evaluation": {"final": evaluation},
     }
 
 
