@@ -40,7 +40,8 @@ class TestSchedule:
         return actor["lr"], entropy.beta
 
     @pytest.mark.parametrize(
-        ("progress", "learn_rate", "beta"), [(0.0, 0.02, 0.5), (0.25, 0.0155, 0.35), (0.5, 0.011, 0.2), (1.0, 0.002, -0.1)]
+        ("progress", "learn_rate", "beta"),
+        [(0.0, 0.02, 0.5), (0.25, 0.0155, 0.35), (0.5, 0.011, 0.2), (1.0, 0.002, -0.1)],
     )
     def test_straight_lines(self, progress, learn_rate, beta):
         assert self.at(progress, learn_rate_end=0.002, beta_end=-0.1) == pytest.approx((learn_rate, beta))

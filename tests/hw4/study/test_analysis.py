@@ -112,9 +112,7 @@ class TestCritic:
 
 class TestStateOccupancy:
     def test_by_hand(self):
-        landed = episode(
-            [1.0, 1.0, 1.0, 1.0], legs=[(0, 0), (0, 0), (1, 0), (1, 1)], actions=[2, 2, 1, 0], height=0.5
-        )
+        landed = episode([1.0, 1.0, 1.0, 1.0], legs=[(0, 0), (0, 0), (1, 0), (1, 1)], actions=[2, 2, 1, 0], height=0.5)
         hovering = episode([1.0, 1.0, 1.0, 1.0], actions=[2, 2, 2, 3], height=1.5)
         crashed = episode([1.0, 1.0], height=1.0)
         endings = ["at rest", "time limit", "crash"]
