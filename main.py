@@ -191,7 +191,7 @@ def evaluate(
     print(
         f"mean reward {result['mean']:.2f}, standard deviation {result['std']:.2f}, over {result['episodes']} episodes"
     )
-    print(f"{result['share_at_least_200']:.1%} of the episodes reached 200")
+    print(f"{result['fraction_at_least_200']:.1%} of the episodes reached 200")
     print(f"mean length {result['mean_length']:.1f} steps")
 
 

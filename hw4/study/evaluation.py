@@ -107,16 +107,16 @@ def evaluate(
     """Evaluate a policy over fresh episodes; the parameters are those of `fresh_flights`.
 
     :return: `mean` and `std` (sample standard deviation) of the episodes' total rewards, the fractions
-        `share_at_least_200` that reach 200 and `share_at_rest` that land, `mean_length` in steps of the environment,
-        and `episodes`.
+        of them that reach 200, `fraction_at_least_200`, and that land, `fraction_landed`, `mean_length` in steps of the
+        environment, and `episodes`.
     """
     flights = fresh_flights(agent_type, p_net, action_repeat, episodes, seed, greedy=greedy)
     rewards = np.array([flight.episode.total_reward for flight in flights])
     return {
         "mean": float(rewards.mean()),
         "std": float(rewards.std(ddof=1)) if episodes > 1 else 0.0,
-        "share_at_least_200": float((rewards >= REWARD_THRESHOLD).mean()),
-        "share_at_rest": float(np.mean([flight.ending == "at rest" for flight in flights])),
+        "fraction_at_least_200": float((rewards >= REWARD_THRESHOLD).mean()),
+        "fraction_landed": float(np.mean([flight.ending == "at rest" for flight in flights])),
         "mean_length": float(np.mean([flight.n_steps for flight in flights])),
         "episodes": episodes,
     }

@@ -75,7 +75,7 @@ def plot_evaluations(runs: Sequence[Record]) -> Figure:
     fig, ax = plt.subplots(figsize=(9, 5), layout="constrained")
     groups = group_by_configuration(runs)
     for column, (config, group) in enumerate(groups.items()):
-        for x, choice, fill in ((column - 0.2, "stochastic", COLOURS[config]), (column + 0.2, "greedy", "none")):
+        for x, choice, fill in ((column - 0.2, "sampled", COLOURS[config]), (column + 0.2, "greedy", "none")):
             means = np.array([run["evaluation"]["final"][choice]["mean"] for run in group])
             middle, low, high = bootstrap_ci(means)
             ax.bar(x, middle, 0.36, color=fill, edgecolor=COLOURS[config], alpha=0.6)
@@ -101,6 +101,25 @@ def plot_fraction_reached(runs: Sequence[Record]) -> Figure:
         ax.step(episodes, percent, LINES[config], where="post", label=label, color=COLOURS[config])
     ax.set_ylim(-2, 102)
     _describe(ax, "seeds that have reached a mean reward of 200", "fraction of seeds (%)")
+    return fig
+
+
+def plot_ablation(runs: Sequence[Record]) -> Figure:
+    """The best mean reward of each seed, for each set of overrides: a dot for each seed, and a line at the median."""
+    groups = group_by_configuration(runs)
+    fig, axes = plt.subplots(ncols=len(groups), figsize=(14, 5), layout="constrained", sharex=True, squeeze=False)
+    for ax, (config, group) in zip(axes[0], groups.items(), strict=True):
+        pieces = list(dict.fromkeys(" ".join(run["overrides"]) for run in group))
+        for row, piece in enumerate(pieces):
+            best = [run["best_mean_reward"] for run in group if " ".join(run["overrides"]) == piece]
+            ax.plot(sorted(best), row + np.linspace(-0.3, 0.3, len(best)), "o", color=COLOURS[config], markersize=4)
+            ax.plot([np.median(best)] * 2, [row - 0.4, row + 0.4], color="black", linewidth=2)
+        ax.axvline(REWARD_THRESHOLD, color="0.4", linestyle=":", linewidth=1)
+        ax.set_yticks(range(len(pieces)), [piece or "the recipe" for piece in pieces])
+        ax.invert_yaxis()
+        ax.set_title(config)
+        ax.set_xlabel("best mean reward of 100 episodes")
+        ax.grid(axis="x", alpha=0.3)
     return fig
 
 

@@ -39,8 +39,8 @@ def test_figures_by_hand(monkeypatch):
     assert evaluate(PolicyAgent, nn.Linear(8, 4), episodes=3, seed=7) == {
         "mean": 200.0,
         "std": 1.0,
-        "share_at_least_200": pytest.approx(2 / 3),
-        "share_at_rest": pytest.approx(2 / 3),
+        "fraction_at_least_200": pytest.approx(2 / 3),
+        "fraction_landed": pytest.approx(2 / 3),
         "mean_length": 103.0,
         "episodes": 3,
     }

@@ -22,7 +22,7 @@ AAC = {"aac": {"episode_num": [2, 4], "loss_p": [3.0, 1.0], "loss_e": [-0.9, -0.
 
 
 def record(configuration, seed, reward, episodes_to_200=None):
-    evaluation = {choice: {"mean": reward} for choice in ("stochastic", "greedy")}
+    evaluation = {choice: {"mean": reward} for choice in ("sampled", "greedy")}
     return {
         "configuration": configuration,
         "seed": seed,

@@ -226,4 +226,4 @@ def test_a_sweep_names_a_run_that_fails_and_keeps_the_others(environment, tmp_pa
     again = sweep(out, *arguments, "--set", "initial_logits=[0,0,0,0]", env=environment)
     assert again.returncode == 0, again.stderr
     assert "1 runs, 1 of them done before" in again.stdout
-    assert [record["settings"] for record in records(out)] == [["initial_logits=[0, 0, 0, 0]"]]
+    assert [record["overrides"] for record in records(out)] == [["initial_logits=[0, 0, 0, 0]"]]
