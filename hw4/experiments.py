@@ -191,7 +191,7 @@ def train_rl(
         make_env=make_env,
         before_batch=before_batch,
     )
-    set_schedules = make_schedule(optimizer, loss_fns, hp)
+    set_schedules = make_schedule(optimizer, loss_fns, loader, hp)
     trainer = PolicyTrainer(p_net, optimizer, loss_fns, loader, checkpoints_file)
     env_name = env.spec.id if env.spec else None
     trainer.checkpoint_info = {"net_type": net_type.__name__, "hp": hp, "env_name": env_name, "seed": seed}

@@ -43,6 +43,7 @@ OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "action_repeat": (is_count, "a whole number from 1"),
     "adam_beta2": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to below 1"),
     "beta_end": (is_number, "a number"),
+    "gamma_end": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
     "learn_rate_end": (lambda v: is_number(v, 0), "a number from 0"),
     "delta": (lambda v: is_number(v, 0), "a number from 0"),
     "value_scale": (lambda v: is_number(v, TINY), "a number above 0"),

@@ -16,11 +16,13 @@ def make_optimizer(p_net: nn.Module, hp: Mapping[str, Any]) -> torch.optim.Optim
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, loss_fns: Sequence[nn.Module], hp: Mapping[str, Any]
+    optimizer: torch.optim.Optimizer, loss_fns: Sequence[nn.Module], loader: Any, hp: Mapping[str, Any]
 ) -> Callable[[float], None]:
-    """What sets the learning rate and beta by the fraction of the run that is done: on straight lines to their ends.
+    """What sets the learning rate, beta and gamma by the fraction of the run that is done: on straight lines.
 
-    The lines go from `learn_rate` to `learn_rate_end` and from `beta` to `beta_end`; without an end a value stays.
+    The lines go from `learn_rate` to `learn_rate_end`, and so on. What has no end stays as it is.
+
+    :param loader: has the discount of its batches as `gamma`.
     """
 
     def at(name: str, progress: float) -> float:
@@ -32,6 +34,7 @@ def make_schedule(
         for loss in loss_fns:
             if isinstance(loss, ActionEntropyLoss):
                 loss.beta = at("beta", progress)
+        loader.gamma = at("gamma", progress)
 
     return set_all
 

@@ -258,7 +258,10 @@ class TestResume:
         assert same_training(resumed, short_training(name, max_episodes=15))
 
     def test_goes_on_along_its_schedules(self, tmp_path):
-        kwargs = {"hp": {**HP, "learn_rate_end": 0.0, "beta_end": 2.0}, "checkpoints_file": tmp_path / "checkpoint.dat"}
+        kwargs = {
+            "hp": {**HP, "learn_rate_end": 0.0, "beta_end": 2.0, "gamma_end": 0.5},
+            "checkpoints_file": tmp_path / "checkpoint.dat",
+        }
         short_training("aac", **kwargs, post_batch_fn=InterruptAt(1))
         resumed = short_training("aac", **kwargs, resume=True)
         assert same_training(resumed, short_training("aac", hp=kwargs["hp"]))

@@ -22,8 +22,12 @@ class TestCheck:
         ("name", "value"),
         [
             *((name, bad) for name in ("batch_size", "learn_rate", "eps") for bad in (0, -1, "x", None, math.nan)),
-            *((name, bad) for name in ("delta", "gamma", "learn_rate_end") for bad in (-0.5, "x", None, math.nan)),
-            *((name, True) for name in ("delta", "gamma", "learn_rate_end")),
+            *(
+                (name, bad)
+                for name in ("delta", "gamma", "gamma_end", "learn_rate_end")
+                for bad in (-0.5, "x", None, math.nan)
+            ),
+            *((name, True) for name in ("delta", "gamma", "gamma_end", "learn_rate_end")),
             *(("batch_size", bad) for bad in (2.5, True)),
             *(("hidden_layers", bad) for bad in (8, "8", [8, -1], [8, 0], [8.0], None)),
             *(("activation", bad) for bad in ("swish", ["relu"], None)),
@@ -31,6 +35,7 @@ class TestCheck:
             *((name, bad) for name in ("beta", "beta_end") for bad in ("x", None, math.nan, True, [[0, 1], [1, 0]])),
             *(("action_repeat", bad) for bad in (0, 1.5, True)),
             ("gamma", 1.5),
+            ("adam_beta2", 1.0),
             ("learn_rate", math.inf),
             ("learn_rate", [0.1]),
             ("orthogonal", "yes"),

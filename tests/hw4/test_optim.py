@@ -1,6 +1,6 @@
 """The optimizer, what changes over a run, and the device."""
 
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
@@ -26,28 +26,37 @@ class TestOptimizer:
 
 
 class TestSchedule:
-    """By hand: the learning rate from 0.02 to a tenth of it, beta from 0.5 to -0.1."""
+    """By hand: the learning rate from 0.02 to a tenth of it, beta from 0.5 to -0.1, gamma from 0.9 to 1."""
 
-    HP = MappingProxyType({"learn_rate": 0.02, "beta": 0.5})
+    HP = MappingProxyType({"learn_rate": 0.02, "beta": 0.5, "gamma": 0.9})
 
     @classmethod
     def at(cls, progress, **hp):
         actor, critic = ({"params": [torch.zeros(1, requires_grad=True)]} for _ in range(2))
-        optimizer, entropy = torch.optim.Adam([actor, critic]), ActionEntropyLoss(4, beta=1.0)
-        make_schedule(optimizer, [nn.Identity(), entropy], {**cls.HP, **hp})(progress)
+        optimizer, entropy, loader = (
+            torch.optim.Adam([actor, critic]),
+            ActionEntropyLoss(4, beta=1.0),
+            SimpleNamespace(),
+        )
+        make_schedule(optimizer, [nn.Identity(), entropy], loader, {**cls.HP, **hp})(progress)
         actor, critic = optimizer.param_groups
         assert critic["lr"] == actor["lr"]
-        return actor["lr"], entropy.beta
+        return actor["lr"], entropy.beta, loader.gamma
 
     @pytest.mark.parametrize(
-        ("progress", "learn_rate", "beta"),
-        [(0.0, 0.02, 0.5), (0.25, 0.0155, 0.35), (0.5, 0.011, 0.2), (1.0, 0.002, -0.1)],
+        ("progress", "expected"),
+        [
+            (0.0, (0.02, 0.5, 0.9)),
+            (0.25, (0.0155, 0.35, 0.925)),
+            (0.5, (0.011, 0.2, 0.95)),
+            (1.0, (0.002, -0.1, 1.0)),
+        ],
     )
-    def test_straight_lines(self, progress, learn_rate, beta):
-        assert self.at(progress, learn_rate_end=0.002, beta_end=-0.1) == pytest.approx((learn_rate, beta))
+    def test_straight_lines(self, progress, expected):
+        assert self.at(progress, learn_rate_end=0.002, beta_end=-0.1, gamma_end=1.0) == pytest.approx(expected)
 
     def test_what_has_no_end_stays(self):
-        assert self.at(0.7) == (0.02, 0.5)
+        assert self.at(0.7) == (0.02, 0.5, 0.9)
 
 
 class TestDevice:
