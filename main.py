@@ -131,11 +131,15 @@ def train(
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="where the network learns")] = "cpu",
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="change a hyperparameter, as in learn_rate=0.01; repeatable"),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="hold a hyperparameter for the whole run, as in learn_rate=0.01",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="write the training data to this file")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="save the policy here at every new best mean reward")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint: from its last new best")] = False,
 ) -> None:
     """Train one configuration.
 
@@ -187,7 +191,7 @@ def evaluate(
     print(
         f"mean reward {result['mean']:.2f}, standard deviation {result['std']:.2f}, over {result['episodes']} episodes"
     )
-    print(f"{result['share_at_least_200']:.1%} of the episodes reached 200")
+    print(f"{result['fraction_at_least_200']:.1%} of the episodes reached 200")
     print(f"mean length {result['mean_length']:.1f} steps")
 
 

@@ -1,11 +1,18 @@
 # Part of the Makefile above it, where this folder is.
-.PHONY: bench bench-peers mutants
+.PHONY: bench bench-peers mutants seeds ablation
 
 bench: $(INSTALLED)  ## measure the speed of sampling and training
 	$(PY) benchmarks/throughput.py
 
 bench-peers: .venv-peers/.installed  ## compare with Stable-Baselines3, in an environment of its own
 	.venv-peers/bin/python benchmarks/peers.py
+
+seeds: $(INSTALLED)  ## train the runs that the README reports, in hours; started again, it goes on
+	$(PY) main.py sweep cpg aac --seeds 100 --first-seed 1000 --evaluate 1000 --out results/part1_seeds.json
+	$(PY) main.py sweep vpg epg bpg aac_long --seeds 20 --first-seed 1000 --evaluate 1000 --out results/part1_seeds.json
+
+ablation: $(INSTALLED)  ## train the recipe with each of its pieces left out, in hours; started again, it goes on
+	$(PY) benchmarks/ablation.py
 
 mutants: $(INSTALLED)  ## put small mistakes into the assignment, and count those that the tests notice (SAMPLE=100 a module)
 	$(PY) benchmarks/mutants.py $(if $(SAMPLE),--sample $(SAMPLE))

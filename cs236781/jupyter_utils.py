@@ -117,7 +117,6 @@ def _execute(
 
     client = NotebookClient(
         notebook,
-        km=manager,
         allow_errors=allow_errors,
         timeout=timeout,
         record_timing=False,
@@ -127,6 +126,7 @@ def _execute(
         on_cell_execute=lambda cell, cell_index: started.append(cell_index),
         on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
     )
+    client.km = manager  # given to the constructor, it would be left for us to shut down
     client.log.setLevel(logging.CRITICAL)  # the exceptions below say what it logs
 
     def failed(problem: str) -> NotebookError:

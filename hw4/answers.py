@@ -4,50 +4,35 @@ from typing import Any
 
 
 def part1_pg_hyperparams() -> dict[str, Any]:
-    """What the four policy-gradient runs are trained with."""
+    """What the four policy-gradient runs are trained with. Each value with an `_end` goes there on a straight line."""
     return {
-        "batch_size": 10,  # episodes: small, for many updates in the 6000 episodes
-        "gamma": 0.988,  # a horizon of 83 steps: with less, hovering pays as well as landing; with more, there is noise
-        "beta": 1.0,  # of the entropy loss: explore, calm down, and then, below 0, give options up
-        "beta_schedule": [[0, 1.0], [0.3, 0.5], [0.42, 0.1], [0.5, 0.01], [0.55, -0.2], [0.75, -0.2], [0.85, 0]],
-        "learn_rate": 0.006,
-        "learn_rate_schedule": [[0, 0.006], [0.15, 0.005], [0.25, 0.003], [0.8, 0.002], [1, 0.0005]],
-        "adam_restart": 0.5,  # it would remember the large gradients of early crashes, and hardly move
-        "weight_decay": 0.2,  # keeps scores small, so that no action's probability is gone before it is needed
+        "batch_size": 8,  # episodes: few, so that 6000 episodes make many updates
+        "action_repeat": 2,  # steps for which an action is held: to come to rest takes fewer decisions in a row
+        "gamma": 0.97,  # of a decision: at first look 33 decisions ahead, which leaves less noise ...
+        "gamma_end": 0.985,  # ... and at last 67: a whole landing
+        "beta": 2.0,  # of the entropy loss: at first try everything ...
+        "beta_end": -0.5,  # ... and at last, below 0, choose
+        "learn_rate": 0.006,  # large steps at first ...
+        "learn_rate_end": 0.0006,  # ... and small ones at last
         "eps": 1e-8,
         "hidden_layers": [64, 64],
-        "activation": "tanh",  # bounded: what it learns in flight says less about the ground, where it has not been
-        "orthogonal": True,
-        "initial_scores": [3.0, 0.0, 0.0, 0.0],  # do nothing where you know nothing: that is how to rest on the ground
+        "activation": "tanh",  # bounded: what is learned in flight says less about the ground, seen later
+        "orthogonal": True,  # the first policy is the same in all states
+        "initial_logits": [3.0, 0.0, 0.0, 0.0],  # do nothing where nothing is known: that is how to rest on the ground
     }
 
 
 def part1_aac_hyperparams() -> dict[str, Any]:
-    """What the actor-critic runs are trained with: the same, but sooner, as the critic leaves less noise."""
+    """What the actor-critic runs are trained with. A critic leaves less noise, so it can do with less of everything."""
     return {
         **part1_pg_hyperparams(),
-        "batch_size": 8,  # episodes: with a critic, as few give a gradient that is good enough
-        "gamma": 0.99,
-        "beta": 0.7,  # explore, and calm down soon, for what tells quiet from noise is small; then give options up
-        "beta_schedule": [[0, 0.7], [0.12, 0.35], [0.25, 0.07], [0.5, 0.01], [0.6, -0.2], [0.75, -0.2], [0.85, 0]],
-        "learn_rate_schedule": [[0, 0.006], [0.35, 0.005], [0.5, 0.003], [0.8, 0.002], [1, 0.0005]],
-        "delta": 0.03,  # any would do, as Adam takes out a loss's scale, and the critic has its own weights
-        "value_scale": 10.0,  # returns are in the hundreds, and the critic has to follow them
-    }
-
-
-def part1_aac_long_hyperparams() -> dict[str, Any]:
-    """What the long actor-critic run is trained with: first the short run's 6000 episodes, and then to fly better."""
-    return {
-        **part1_aac_hyperparams(),
-        "gamma_schedule": [[0, 0.99], [0.34, 0.99], [0.6, 0.998]],  # once it rests, look further: a crash is far off
-        "beta_schedule": [
-            *([0, 0.7], [0.048, 0.35], [0.1, 0.07], [0.2, 0.01], [0.24, -0.2], [0.3, -0.2], [0.34, 0]),
-            *([0.4, 0.1], [0.8, 0], [0.82, -0.1]),  # explore again, but gently, so that it still lands; choose again
-        ],
-        "learn_rate_schedule": [[0, 0.006], [0.14, 0.005], [0.2, 0.003], [0.32, 0.002], [0.75, 0.002], [1, 0.0003]],
-        "adam_restart": 0.2,
-        "weight_decay_schedule": [[0, 0.2], [0.34, 0.2], [0.6, 0.02]],  # it kept actions alive; then it may be certain
+        "batch_size": 4,  # episodes: twice the updates
+        "action_repeat": 3,
+        "beta": 1.0,
+        "beta_end": -0.2,
+        "adam_beta2": 0.99,  # Adam remembers the size of 100 gradients, not 1000: early crashes are soon forgotten
+        "delta": 0.5,  # any would do: Adam takes out a loss's scale, and the critic has its own weights
+        "value_scale": 50.0,  # returns are in the hundreds, and the critic has to follow them
     }
 
 

@@ -30,13 +30,40 @@ if ENV_NAME not in gym.registry:
     )
 
 
-def make_env(name: str = ENV_NAME, render_mode: str | None = None) -> gym.Env:
+def make_env(name: str = ENV_NAME, render_mode: str | None = None, action_repeat: int = 1) -> gym.Env:
     """Make an environment, without Gymnasium's passive checker, which costs time at every step.
 
     :param name: a registered environment's id.
     :param render_mode: "rgb_array" to get frames, as a recording needs them.
+    :param action_repeat: steps of the environment for which each action is held: see ActionRepeat.
     """
-    return gym.make(name, render_mode=render_mode, disable_env_checker=True)
+    return ActionRepeat.around(gym.make(name, render_mode=render_mode, disable_env_checker=True), action_repeat)
+
+
+class ActionRepeat(gym.Wrapper):
+    """Holds each action for `repeat` steps, or until the episode is done; the reward is the sum of theirs.
+
+    What the agent calls a step is then one decision. The time limit goes on counting the environment's own steps.
+    """
+
+    def __init__(self, env: gym.Env, repeat: int):
+        super().__init__(env)
+        self.repeat = repeat
+
+    @classmethod
+    def around(cls, env: gym.Env, repeat: int) -> gym.Env:
+        """The environment with actions held; the environment itself if each is held for one step."""
+        return env if repeat == 1 else cls(env, repeat)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Take up to `repeat` steps with the same action."""
+        total = 0.0
+        for _ in range(self.repeat):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
 
 
 def check_env(env: gym.Env) -> tuple[int, int]:

@@ -14,6 +14,7 @@ The notebook and the command line both train through here: `train_pg`, `train_aa
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from torch import nn
 
 from cs236781.files import check_file_writable
 from hw4 import answers
-from hw4.env import ENV_NAME, check_env
+from hw4.env import ENV_NAME
 from hw4.env import make_env as make_any_env
 from hw4.files import PathLike, dump_training_data, load_checkpoint, load_training_data, save_checkpoint
 from hw4.hyperparams import check_count, check_hyperparams, with_overrides
@@ -111,8 +112,9 @@ def train_config(name: str, **kwargs: Any) -> dict[str, Any]:
 
 def hyperparams_of(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """A configuration's hyperparameters, with some changed by texts such as "learn_rate=0.01"."""
-    hyperparams = {"aac": answers.part1_aac_hyperparams, LONG_NAME: answers.part1_aac_long_hyperparams}
-    return with_overrides(hyperparams.get(name, answers.part1_pg_hyperparams)(), overrides)
+    is_actor_critic = name in ("aac", LONG_NAME)
+    hp = answers.part1_aac_hyperparams() if is_actor_critic else answers.part1_pg_hyperparams()
+    return with_overrides(hp, overrides)
 
 
 def train_rl(
@@ -128,7 +130,7 @@ def train_rl(
     resume: bool = False,
     on_interrupt: Callable[[dict[str, Any]], None] | None = None,
     max_episodes: int = MAX_EPISODES,
-    make_env: Callable[[], gym.Env] = make_fast_env,
+    make_env: Callable[[], gym.Env] | None = None,
     **train_kw: Any,
 ) -> dict[str, Any]:
     """Make everything a run needs, train, and return the training data with the final parameters.
@@ -142,7 +144,7 @@ def train_rl(
     :param device: where the network learns; a torch.device, or "cpu", "cuda", "auto". Agents act on the CPU.
     :param resume: go on from `checkpoints_file`; what follows is what would have followed.
     :param on_interrupt: called after Ctrl-C with what would be returned.
-    :param make_env: makes the environments to play in.
+    :param make_env: makes the environments to play in; None for Beresheet-v2 with the run's `action_repeat`.
     :param train_kw: target_reward, running_mean_len, post_batch_fn, as PolicyTrainer.train takes them.
     :return: the trainer's lists, and "model_state", the parameters as a state dict of CPU tensors. Ctrl-C ends the
         training early and returns what there is.
@@ -160,17 +162,22 @@ def train_rl(
     num_workers = min(default_num_workers(), hp["batch_size"]) if num_workers is None else num_workers
     print(f"hyperparams: {hp}, seed: {seed}")
 
+    if make_env is None:
+        make_env = partial(make_fast_env, action_repeat=hp.get("action_repeat", 1))
     env = make_env()
     # The caller's random stream is its own; and an orthogonal matrix is rounded otherwise by two threads than by one.
     with torch.random.fork_rng(devices=[]), torch_threads(1):
         torch.manual_seed(seed)
         acting_net = net_type.build_for_env(env, **hp).share_memory()
     p_net = acting_net if learner_device == torch.device("cpu") else copy.deepcopy(acting_net).to(learner_device)
-    optimizer = make_optimizer(p_net, hp, check_env(env)[0])
+    optimizer = make_optimizer(p_net, hp)
+
+    # A network may have dropout. torch.manual_seed sets every device's generator, and takes long to find them.
+    seed_learner = torch.default_generator.manual_seed if learner_device.type == "cpu" else torch.manual_seed
 
     def before_batch(episodes: int) -> None:
         set_schedules(episodes / max_episodes)
-        torch.manual_seed(episode_seed(seed, episodes))  # a network may have dropout
+        seed_learner(episode_seed(seed, episodes))
         if p_net is not acting_net:
             sync_policy(p_net, acting_net)
 
@@ -241,8 +248,16 @@ def sync_policy(learner: nn.Module, actor: nn.Module) -> None:
         target[name].copy_(value)
 
 
-def load_policy(checkpoint_file: PathLike) -> tuple[type[PolicyAgent], PolicyNet]:
-    """The agent's type and the network that a checkpoint of `train_rl` holds, ready to play."""
+class Policy(NamedTuple):
+    """What plays: an agent's type, its network, and for how many steps of the environment it holds each action."""
+
+    agent_type: type[PolicyAgent]
+    p_net: PolicyNet
+    action_repeat: int
+
+
+def load_policy(checkpoint_file: PathLike) -> Policy:
+    """The policy that a checkpoint of `train_rl` holds."""
     checkpoint = load_checkpoint(checkpoint_file)
     kinds: dict[str, tuple[type[PolicyAgent], type[PolicyNet]]] = {
         "PolicyNet": (PolicyAgent, PolicyNet),
@@ -252,9 +267,9 @@ def load_policy(checkpoint_file: PathLike) -> tuple[type[PolicyAgent], PolicyNet
         agent_type, net_type = kinds[checkpoint["net_type"]]
         p_net = net_type.build_for_env(make_any_env(checkpoint["env_name"]), **checkpoint["hp"])
         p_net.load_state_dict(checkpoint["params"])
-    except (KeyError, TypeError, ValueError, RuntimeError, gym.error.Error) as error:
+        return Policy(agent_type, p_net, checkpoint["hp"].get("action_repeat", 1))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, gym.error.Error) as error:
         raise ValueError(f"{checkpoint_file} does not say what network it holds: {error}") from error
-    return agent_type, p_net
 
 
 def run_or_load(
@@ -299,7 +314,7 @@ def train_long(
 ) -> dict[str, Any]:
     """The long actor-critic run; at its end, its best checkpoint is kept as the final one.
 
-    :param hp: its hyperparameters; `answers.part1_aac_long_hyperparams()` if none are given.
+    :param hp: its hyperparameters; `answers.part1_aac_hyperparams()` if none are given.
     :return: its training data.
     :raises KeyboardInterrupt: after Ctrl-C; the best checkpoint so far stays, but is not final.
     """
@@ -309,7 +324,7 @@ def train_long(
 
     directory = Path(checkpoints_dir)
     training_data = train_aac(
-        hp=answers.part1_aac_long_hyperparams() if hp is None else hp,
+        hp=hp,
         checkpoints_file=directory / CHECKPOINT_FILE,
         max_episodes=max_episodes,
         on_interrupt=stop,

@@ -45,7 +45,7 @@ class AACPolicyNet(PolicyNet):
         self, states: Float[Tensor, "*N O"]
     ) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N 1"]]:
         """Logits of pi(a|s), and the states' values v(s)."""
-        return self.scores(states), self.value_scale * self.values(states)
+        return self.logits(states), self.value_scale * self.values(states)
 
 
 class AACPolicyAgent(PolicyAgent):
@@ -79,5 +79,5 @@ class AACPolicyGradientLoss(nn.Module):
         v = values.squeeze(dim=1)
         advantages = batch.q_vals - v.detach()
         loss_p = -(advantages * action_log_probs(batch, logits)).mean()
-        loss_v = self.delta * nn.functional.mse_loss(v, batch.q_vals.to(v.dtype))
+        loss_v = self.delta * ((v - batch.q_vals) ** 2).mean()
         return loss_p + loss_v, {"loss_p": loss_p.item(), "loss_v": loss_v.item(), "adv_m": advantages.mean().item()}

@@ -117,9 +117,8 @@ class TrainBatch:
 
     def to(self, device: torch.device | str) -> "TrainBatch":
         """The same batch on a device; this one, if it is there."""
-        if self.states.device == torch.device(device):
-            return self
-        return TrainBatch(*(tensor.to(device) for tensor in self))
+        moved = [tensor.to(device) for tensor in self]
+        return self if moved[0] is self.states else TrainBatch(*moved)
 
     def __len__(self) -> int:
         return len(self.states)

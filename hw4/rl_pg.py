@@ -77,7 +77,7 @@ class PolicyNet(nn.Module):
     :param hidden_layers: sizes of the hidden layers.
     :param activation: "relu" or "tanh".
     :param orthogonal: orthogonal initialisation, the last layer's nearly zero: the first policy is nearly uniform.
-    :param initial_scores: added to the last layer's first biases, one for each action: what the first policy prefers.
+    :param initial_logits: added to the last layer's first biases, one for each action: what the first policy prefers.
         The policy is free to unlearn it.
     :param _unused: the other hyperparameters of a run. The whole dict may be passed.
     """
@@ -90,18 +90,20 @@ class PolicyNet(nn.Module):
         hidden_layers: Sequence[int],
         activation: str = "relu",
         orthogonal: bool = False,
-        initial_scores: Sequence[float] | None = None,
+        initial_logits: Sequence[float] | None = None,
         **_unused: Any,
     ):
         super().__init__()
-        self.scores = build_mlp(in_features, out_actions, hidden_layers, activation, orthogonal, out_gain=0.01)
-        if initial_scores is not None:
+        self.logits = build_mlp(in_features, out_actions, hidden_layers, activation, orthogonal, out_gain=0.01)
+        if initial_logits is not None:
+            if len(initial_logits) != out_actions:
+                raise ValueError(f"initial_logits must be {out_actions} numbers, one an action, got {initial_logits!r}")
             with torch.no_grad():
-                self.scores[-1].bias += torch.tensor(initial_scores)  # type: ignore[operator]
+                self.logits[-1].bias += torch.tensor(initial_logits)  # type: ignore[operator]
 
     def forward(self, states: Float[Tensor, "*N O"]) -> Float[Tensor, "*N A"]:
         """Logits, whose softmax is pi(a|s)."""
-        return self.scores(states)
+        return self.logits(states)
 
     @classmethod
     def build_for_env(cls, env: Any, device: torch.device | str = "cpu", **hp: Any) -> "PolicyNet":
@@ -123,6 +125,8 @@ def sample_by_inversion(probabilities: Float[Tensor, " A"], u: float) -> int:
 class PolicyAgent:
     """Plays an environment by drawing its actions from a policy network.
 
+    A change to its methods, here or in a subclass, is obeyed everywhere; training is then slower (`rollout.collect`).
+
     :param env: vector observations, discrete actions.
     :param p_net: maps a state (O,) to logits (A,).
     :param device: where the network is.
@@ -132,7 +136,6 @@ class PolicyAgent:
     def __init__(self, env: Any, p_net: nn.Module, device: torch.device | str = "cpu"):
         check_env(env)
         self.env, self.p_net, self.device = env, p_net, device
-        self.draw_uniform = lambda: torch.rand((), dtype=torch.float64).item()
         self.reset()
 
     def reset(self) -> None:
@@ -155,7 +158,8 @@ class PolicyAgent:
     def step(self) -> Experience:
         """Take one step, in a new episode if the last one is done."""
         state = self.current_state().cpu()
-        action = sample_by_inversion(self.current_action_distribution(), self.draw_uniform())
+        u = torch.rand((), dtype=torch.float64).item()
+        action = sample_by_inversion(self.current_action_distribution(), u)
         observation, reward, terminated, truncated, _ = self.env.step(action)
         self.state = torch.from_numpy(np.array(observation, dtype=np.float32))
         self.is_done = bool(terminated or truncated)

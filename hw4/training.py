@@ -80,7 +80,7 @@ class PolicyTrainer:
                     episodes, steps = episodes + batch.num_episodes, steps + len(batch)
                     mean_reward = float(np.mean(self.recent_rewards))
                     is_full = len(self.recent_rewards) == running_mean_len
-                    is_best = mean_reward > best or is_full > was_full
+                    is_best = mean_reward > best or (is_full and not was_full)  # the first full window starts anew
                     best, was_full = mean_reward if is_best else best, is_full
                     means = {"mean_reward": mean_reward, "best_mean_reward": best}
                     counts = {"episode_num": episodes, "step_num": steps}

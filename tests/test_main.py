@@ -285,7 +285,7 @@ def test_evaluate_prints_json_alone(trained):
     result = run("evaluate", "c.dat", "--episodes", "3", "--seed", "1", "--greedy", "--json", cwd=trained)
     assert_done(result)
     figures = json.loads(result.stdout)
-    assert set(figures) == {"mean", "std", "share_at_least_200", "share_at_rest", "mean_length", "episodes"}
+    assert set(figures) == {"mean", "std", "fraction_at_least_200", "fraction_landed", "mean_length", "episodes"}
     assert figures["episodes"] == 3
 
 

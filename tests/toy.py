@@ -146,14 +146,20 @@ class FailingEnv(ScriptedEnv):
 
 
 class SleepyEnv(ScriptedEnv):
-    """Takes minutes to play an episode; touches `started` at its first step."""
+    """Takes minutes to play an episode. The first that makes a step touches `started`, and sends a signal.
 
-    def __init__(self, started: Path) -> None:
+    :param to: the process that it is sent to; its own, if there is none.
+    """
+
+    def __init__(self, started: Path, signal: int | None = None, to: int | None = None) -> None:
         super().__init__(lengths=(5000,))
-        self.started = started
+        self.started, self.signal, self.to = started, signal, to
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.started.touch()
+        with suppress(FileExistsError):
+            self.started.touch(exist_ok=False)
+            if self.signal is not None:
+                os.kill(self.to or os.getpid(), self.signal)
         time.sleep(0.05)
         return super().step(action)
 

@@ -231,14 +231,11 @@ class Actor:
         self.env.seed = self.seed
         self.agent.reset()
         self.observation = self.env.observation
-        # Another stream than the one that the environment makes of the seed.
-        self.draw_uniform = np.random.default_rng([self.seed, 1]).random
+        self.draw_uniform = _uniforms(self.seed).__next__
 
     def play(self) -> None:
         """Play the episode from its reset to its end, by the agent's own steps."""
         self.reset()
-        if hasattr(self.agent, "draw_uniform"):
-            self.agent.draw_uniform = self.draw_uniform
         is_done = False
         while not is_done:
             state, action, reward, is_done = self.agent.step()
@@ -280,11 +277,11 @@ def sample_from_logits(logits: list[float], u: float) -> int:
 # Of the methods that it bypasses, what they say, in any of their forms. It changes with every change to one of them:
 # make the same change above, then put what `_fingerprint` says here.
 _REPRODUCED = {
-    "__init__": {"d26ac5797b7ea818"},
+    "__init__": {"fedd4b6dba149064"},
     "reset": {"1743ec8c157e72d4"},
     "current_state": {"d84abdd73fe182ec"},
     "current_action_distribution": {"e5efdeee869ffe2b", "e7e0ba14878b15c2"},  # PolicyAgent's, AACPolicyAgent's
-    "step": {"d2249c9c9dc90abf"},
+    "step": {"64ef283b58629354"},
 }
 # TrainBatch.from_episodes, Episode.__init__ and Episode.calc_qvals.
 _LAYOUT = (
@@ -337,14 +334,25 @@ def _greedy_type(agent_type: Any) -> Any:
 # --- generators and threads
 
 
+def _agent_seed(seed: int) -> int:
+    """What an agent's generators begin with in an episode: another number than the one that its environment has."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+
+
+def _uniforms(seed: int) -> Iterator[float]:
+    """The numbers that torch.rand((), dtype=torch.float64) gives under `_seeded_generators`, drawn many at once."""
+    generator = torch.Generator().manual_seed(_agent_seed(seed))
+    while True:
+        yield from torch.rand(256, dtype=torch.float64, generator=generator).tolist()
+
+
 @contextlib.contextmanager
 def _seeded_generators(seed: int) -> Iterator[None]:
     """Have every global generator that an agent may draw from begin with a seed; and go on as before, afterwards."""
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - an agent may use it
-    words = np.random.SeedSequence([seed, 1]).generate_state(2)
-    torch.manual_seed(int(words[0]))
-    np.random.seed(words)  # noqa: NPY002
-    random.seed(int(words[1]))
+    torch.manual_seed(_agent_seed(seed))
+    np.random.seed(_agent_seed(seed))  # noqa: NPY002
+    random.seed(_agent_seed(seed))
     try:
         yield
     finally:

@@ -24,18 +24,18 @@ from gymnasium.envs.box2d.lunar_lander import (
 )
 from jaxtyping import Float32
 
-from hw4.env import ENV_NAME, make_env
+from hw4.env import ENV_NAME, ActionRepeat, make_env
 
 HALF_WIDTH, HALF_HEIGHT = VIEWPORT_W / SCALE / 2, VIEWPORT_H / SCALE / 2  # of the picture, in metres
 
 
-def make_fast_env(name: str = ENV_NAME) -> gym.Env:
-    """An environment to collect episodes in: `make_env(name)`, with FastLander in LunarLander's place."""
+def make_fast_env(name: str = ENV_NAME, action_repeat: int = 1) -> gym.Env:
+    """An environment to collect episodes in: as `make_env` makes it, with FastLander in LunarLander's place."""
     if name != ENV_NAME:
-        return make_env(name)
+        return make_env(name, action_repeat=action_repeat)
     spec = copy.copy(gym.spec(name))
     spec.entry_point = f"{__name__}:{FastLander.__name__}"
-    return gym.make(spec, disable_env_checker=True)
+    return ActionRepeat.around(gym.make(spec, disable_env_checker=True), action_repeat)
 
 
 class FastLander(LunarLander):

@@ -17,7 +17,7 @@ from hw4.experiments import MAX_EPISODES, train_aac
 from hw4.rl_ac import AACPolicyAgent
 from hw4.rl_data import Episode, TrainBatch
 from hw4.rl_pg import VanillaPolicyGradientLoss
-from hw4.study.evaluation import LANDED, fresh_episodes
+from hw4.study.evaluation import ENDINGS, Flight, fresh_flights
 
 STAGES: Mapping[str, int] = {"early": 500, "plateau": 1500, "landing": 6000}  # episodes trained by then
 BATCHES = 200  # at each stage
@@ -37,22 +37,24 @@ def analyse(hp: dict[str, Any], seed: int) -> dict[str, Any]:
     """
     readings = range(VARIANCE_EVERY, MAX_EPISODES + 1, VARIANCE_EVERY)
     snapshots = train_with_snapshots(hp, seed, {*STAGES.values(), *readings}, MAX_EPISODES)
+    action_repeat = hp.get("action_repeat", 1)
     explained: dict[str, list[float]] = {"episodes": [], "value": []}
     for episodes, p_net in tqdm(snapshots.items(), desc="the critic over training", unit="reading"):
-        played = fresh_episodes(AACPolicyAgent, p_net, VARIANCE_EPISODES, seed)
-        batch = TrainBatch.from_episodes(played, hp["gamma"])
+        flights = fresh_flights(AACPolicyAgent, p_net, action_repeat, VARIANCE_EPISODES, seed)
+        batch = TrainBatch.from_episodes([flight.episode for flight in flights], hp["gamma"])
         explained["episodes"].append(episodes)
         explained["value"].append(explained_variance(state_values(p_net, batch), batch.q_vals))
     stages = {}
     for name, episodes in tqdm(STAGES.items(), desc="the stages", unit="stage"):
         p_net = snapshots[episodes]
-        played = fresh_episodes(AACPolicyAgent, p_net, BATCHES * hp["batch_size"], seed + 1)
+        flights = fresh_flights(AACPolicyAgent, p_net, action_repeat, BATCHES * hp["batch_size"], seed + 1)
+        played = [flight.episode for flight in flights]
         stages[name] = {
             "episodes": episodes,
             "batches": BATCHES,
             "gradient": gradient_noise(p_net, played, hp["batch_size"], hp["gamma"]),
             "critic": calibration(p_net, TrainBatch.from_episodes(played, hp["gamma"])),
-            "time": state_occupancy(played),
+            "time": state_occupancy(flights),
         }
     return {"seed": seed, "hyperparams": hp, "explained_variance": explained, "stages": stages}
 
@@ -153,14 +155,15 @@ def calibration(p_net: nn.Module, batch: TrainBatch) -> dict[str, Any]:
     }
 
 
-def state_occupancy(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Where a lander spends its steps, what it does there, and how its episodes end.
+def state_occupancy(flights: Sequence[Flight]) -> dict[str, Any]:
+    """Where a lander takes its decisions, what it decides there, and how its episodes end.
 
-    :return: for each of `in the air`, `on one leg`, `on both legs` the `share` (fraction) of all steps, and the
+    :return: for each of `in the air`, `on one leg`, `on both legs` the `share` (fraction) of all decisions, and the
         fractions of the four `actions` there; the fractions of the episodes whose `ends` are `at rest` (landed), a
-        `crash`, or the `time limit`; and `height`, the median over the episodes of the height at each step, as long
+        `crash`, or the `time limit`; and `height`, the median over the episodes of the height at each decision, as long
         as half of them go on.
     """
+    episodes = [flight.episode for flight in flights]
     experiences = [experience for episode in episodes for experience in episode.experiences]
     states = torch.stack([experience.state for experience in experiences]).numpy()
     actions = np.array([experience.action for experience in experiences])
@@ -170,15 +173,10 @@ def state_occupancy(episodes: Sequence[Episode]) -> dict[str, Any]:
         there = actions[legs == number]
         counts = np.bincount(there, minlength=4)
         where[place] = {"share": len(there) / len(actions), "actions": (counts / max(1, len(there))).tolist()}
-    last = np.array([episode.experiences[-1].reward for episode in episodes])
     lengths = [len(episode.experiences) for episode in episodes]
     heights = np.split(states[:, HEIGHT], np.cumsum(lengths)[:-1])
     return {
         "where": where,
-        "ends": {
-            "at rest": float((last == LANDED).mean()),
-            "crash": float((last == -LANDED).mean()),
-            "time limit": float((np.abs(last) != LANDED).mean()),
-        },
+        "ends": {ending: float(np.mean([flight.ending == ending for flight in flights])) for ending in ENDINGS},
         "height": [float(np.median([h[t] for h in heights if len(h) > t])) for t in range(int(np.median(lengths)))],
     }

@@ -69,26 +69,24 @@ def plot_seeds(runs: Sequence[Record]) -> Figure:
 
 
 def plot_evaluations(runs: Sequence[Record]) -> Figure:
-    """What the final and the best policies of each seed earn on fresh episodes: a dot for each seed, and a bar for the
+    """What the final policies of each seed earn on fresh episodes: a dot for each seed, and a bar for the
     interquartile mean, with its 95% bootstrap interval.
     """
-    fig, axes = plt.subplots(ncols=2, sharey=True, figsize=(14, 5), layout="constrained")
+    fig, ax = plt.subplots(figsize=(9, 5), layout="constrained")
     groups = group_by_configuration(runs)
-    for ax, weights in zip(axes, ("final", "best"), strict=True):
-        for column, (config, group) in enumerate(groups.items()):
-            for x, choice, fill in ((column - 0.2, "stochastic", COLOURS[config]), (column + 0.2, "greedy", "none")):
-                means = np.array([run["evaluation"][weights][choice]["mean"] for run in group])
-                middle, low, high = bootstrap_ci(means)
-                ax.bar(x, middle, 0.36, color=fill, edgecolor=COLOURS[config], alpha=0.6)
-                ax.errorbar(x, middle, [[middle - low], [high - middle]], color="black", capsize=3)
-                spread = x + np.linspace(-0.1, 0.1, len(means))
-                ax.plot(spread, means, "o", color="black", markersize=3.5, markerfacecolor="white")
-        ax.set_xticks(range(len(groups)), list(groups))
-        ax.axhline(REWARD_THRESHOLD, color="0.4", linestyle=":", linewidth=1)
-        ax.set_title(f"{weights} weights")
-        ax.set_ylabel("mean total reward of fresh episodes (points)")
-        ax.grid(axis="y", alpha=0.3)
-    fig.suptitle("left and filled: actions sampled; right and empty: greedy", fontsize="medium")
+    for column, (config, group) in enumerate(groups.items()):
+        for x, choice, fill in ((column - 0.2, "sampled", COLOURS[config]), (column + 0.2, "greedy", "none")):
+            means = np.array([run["evaluation"]["final"][choice]["mean"] for run in group])
+            middle, low, high = bootstrap_ci(means)
+            ax.bar(x, middle, 0.36, color=fill, edgecolor=COLOURS[config], alpha=0.6)
+            ax.errorbar(x, middle, [[middle - low], [high - middle]], color="black", capsize=3)
+            spread = x + np.linspace(-0.15, 0.15, len(means))
+            ax.plot(spread, means, "o", color="black", markersize=3, markerfacecolor="white")
+    ax.set_xticks(range(len(groups)), list(groups))
+    ax.axhline(REWARD_THRESHOLD, color="0.4", linestyle=":", linewidth=1)
+    ax.set_title("final weights; left and filled: actions sampled; right and empty: greedy", fontsize="medium")
+    ax.set_ylabel("mean total reward of fresh episodes (points)")
+    ax.grid(axis="y", alpha=0.3)
     return fig
 
 
@@ -103,6 +101,25 @@ def plot_fraction_reached(runs: Sequence[Record]) -> Figure:
         ax.step(episodes, percent, LINES[config], where="post", label=label, color=COLOURS[config])
     ax.set_ylim(-2, 102)
     _describe(ax, "seeds that have reached a mean reward of 200", "fraction of seeds (%)")
+    return fig
+
+
+def plot_ablation(runs: Sequence[Record]) -> Figure:
+    """The best mean reward of each seed, for each set of overrides: a dot for each seed, and a line at the median."""
+    groups = group_by_configuration(runs)
+    fig, axes = plt.subplots(ncols=len(groups), figsize=(14, 5), layout="constrained", sharex=True, squeeze=False)
+    for ax, (config, group) in zip(axes[0], groups.items(), strict=True):
+        pieces = list(dict.fromkeys(" ".join(run["overrides"]) for run in group))
+        for row, piece in enumerate(pieces):
+            best = [run["best_mean_reward"] for run in group if " ".join(run["overrides"]) == piece]
+            ax.plot(sorted(best), row + np.linspace(-0.3, 0.3, len(best)), "o", color=COLOURS[config], markersize=4)
+            ax.plot([np.median(best)] * 2, [row - 0.4, row + 0.4], color="black", linewidth=2)
+        ax.axvline(REWARD_THRESHOLD, color="0.4", linestyle=":", linewidth=1)
+        ax.set_yticks(range(len(pieces)), [piece or "the recipe" for piece in pieces])
+        ax.invert_yaxis()
+        ax.set_title(config)
+        ax.set_xlabel("best mean reward of 100 episodes")
+        ax.grid(axis="x", alpha=0.3)
     return fig
 
 
@@ -175,9 +192,14 @@ def plot_state_occupancy(analysis: Mapping[str, Any]) -> Figure:
 
 
 def save(figure: Figure, filename: PathLike, dpi: int) -> None:
-    """Write a figure, whole or not at all, in the format that the file's ending names; PNG if it has none."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=Path(filename).suffix.lstrip(".") or "png", dpi=dpi)
+    """Write a figure, whole or not at all, in the format that the file's ending names.
+
+    :raises ValueError: if there is no such format.
+    """
+    drawn, kind = io.BytesIO(), Path(filename).suffix.lstrip(".")
+    if kind not in (kinds := figure.canvas.get_supported_filetypes()):
+        raise ValueError(f"{filename} is no kind of figure: let it end in one of {', '.join(sorted(kinds))}")
+    figure.savefig(drawn, format=kind, dpi=dpi)
     write_whole(Path(filename), drawn.getvalue())
 
 

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 import multiprocessing as mp
 import os
 import shutil
@@ -39,14 +40,17 @@ from hw4.experiments import (
     train_config,
 )
 from hw4.files import PathLike
+from hw4.rl_data import TrainBatch
 from hw4.rollout.loader import available_cpus
+from hw4.study.analysis import LEFT_LEG, RIGHT_LEG
 from hw4.study.evaluation import evaluate
 from hw4.study.slurm import call_each
 from hw4.study.statistics import bootstrap_ci
 
 RUNNING_MEAN_LEN = 100  # episodes
 CURVE_EVERY = 50  # episodes
-CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline")
+CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline", "quiet", "q_variance")
+UNTIL_200 = {"episodes_to_200": "episodes to 200", "cpu_seconds_to_200": "CPU s to 200"}
 SLURM = "slurm"  # the folder of its files, among the records
 
 
@@ -82,8 +86,7 @@ def runs_of(
 
     :param overrides: texts of the form KEY=VALUE or KEY=VALUE,VALUE...; each combination of values is run.
     :param episodes: of each run; None for 6000, and 15,000 for `aac_long`.
-    :param evaluation_episodes: how many to evaluate the final and the best policy over, sampled and greedy; 0 for no
-        evaluation.
+    :param evaluation_episodes: how many to evaluate the final policy over, sampled and greedy; 0 for no evaluation.
     :raises ValueError: if a configuration or a hyperparameter is not known, or refuses its value.
     """
     long = {LONG_NAME: LONG_MAX_EPISODES}
@@ -114,24 +117,29 @@ def run_one(run: Run) -> dict[str, Any]:
     began = time.perf_counter()
     hp = run.hyperparams()
     with TemporaryDirectory() as folder:
-        best, name = Path(folder) / "best", run.configuration.removesuffix("_long")
-        data = train_config(name, hp=hp, seed=run.seed, max_episodes=run.episodes, num_workers=0, checkpoints_file=best)
+        best, name, watch = Path(folder) / "best", run.configuration.removesuffix("_long"), Watch()
+        data = train_config(
+            name,
+            hp=hp,
+            seed=run.seed,
+            max_episodes=run.episodes,
+            num_workers=0,
+            checkpoints_file=best,
+            post_batch_fn=watch.look,
+        )
         seconds = time.perf_counter() - began
         evaluation: dict[str, dict[str, Any]] = {}
         if run.evaluation_episodes:
-            agent_type, p_net = load_policy(best)
-            for weights, state in (("best", p_net.state_dict()), ("final", data["model_state"])):
-                p_net.load_state_dict(state)
-                evaluation[weights] = {
-                    choice: evaluate(
-                        agent_type, p_net, episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy"
-                    )
-                    for choice in ("stochastic", "greedy")
-                }
+            policy = load_policy(best)
+            policy.p_net.load_state_dict(data["model_state"])
+            evaluation["final"] = {
+                choice: evaluate(*policy, episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy")
+                for choice in ("sampled", "greedy")
+            }
     return {
         "configuration": run.configuration,
         "seed": run.seed,
-        "settings": list(run.overrides),
+        "overrides": list(run.overrides),
         "hyperparams": hp,
         "episodes": run.episodes,
         "steps": data["step_num"][-1],
@@ -139,9 +147,33 @@ def run_one(run: Run) -> dict[str, Any]:
         "best_mean_reward": data["best_mean_reward"][-1],
         "final_mean_reward": data["mean_reward"][-1],
         "episodes_to_200": episodes_to(REWARD_THRESHOLD, data),
+        "cpu_seconds_to_200": watch.seconds_to(episodes_to(REWARD_THRESHOLD, data), data),
         "evaluation": evaluation,
-        "curves": compact_curves(data),
+        "curves": compact_curves({**data, **watch.seen}),
     }
+
+
+class Watch:
+    """What is seen of each batch beside the training data: `seen`, and the processor time that had been used.
+
+    `quiet` is the fraction of the decisions on both legs that were to do nothing; `q_variance` the variance of q.
+    """
+
+    def __init__(self) -> None:
+        self.began = time.process_time()
+        self.seconds: list[float] = []
+        self.seen: dict[str, list[float]] = {"quiet": [], "q_variance": []}
+
+    def look(self, batch_idx: int, p_net: Any, batch: TrainBatch, final: bool) -> None:
+        """Look at a batch; a post_batch_fn."""
+        self.seconds.append(time.process_time() - self.began)
+        actions = batch.actions[(batch.states[:, [RIGHT_LEG, LEFT_LEG]] > 0).all(dim=1)]
+        self.seen["quiet"].append(float((actions == 0).sum()) / max(1, len(actions)))
+        self.seen["q_variance"].append(float(batch.q_vals.var()))
+
+    def seconds_to(self, episodes: int | None, data: Mapping[str, list]) -> float | None:
+        """The processor time until so many episodes had been played."""
+        return None if episodes is None else round(self.seconds[data["episode_num"].index(episodes)], 2)
 
 
 def episodes_to(level: float, data: Mapping[str, list]) -> int | None:
@@ -235,18 +267,20 @@ def sweep(
 def table(records: Sequence[Mapping[str, Any]]) -> str:
     """What the seeds say of each configuration and its overrides, as a Markdown table.
 
-    Of the best mean(100): the interquartile mean with its 95% bootstrap interval, the median, the range, and how many
-    seeds reached 200. Of the evaluations of the final weights: the median and the lowest seed.
+    Of the best mean(100): the interquartile mean with its 95% bootstrap interval, the median and the range. How many
+    seeds reached 200; and the medians, over all of them, of the episodes and of the processor's seconds until then. Of
+    the evaluations of the final weights: the median over the seeds, and their 5th percentile.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     order = [*CONFIG_NAMES, LONG_NAME]
     for record in sorted(records, key=lambda record: order.index(record["configuration"])):
-        groups.setdefault(" ".join([record["configuration"], *record["settings"]]), []).append(record)
+        groups.setdefault(" ".join([record["configuration"], *record["overrides"]]), []).append(record)
     rows = []
     for name, group in groups.items():
         best = np.array([record["best_mean_reward"] for record in group])
         middle, low, high = bootstrap_ci(best)
         reached = sum(record["episodes_to_200"] is not None for record in group)
+        until = {name: _median_until([record[name] for record in group]) for name in UNTIL_200}
         row = {
             "configuration": name,
             "seeds": len(group),
@@ -254,12 +288,20 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
             "median": f"{np.median(best):.1f}",
             "range": f"{best.min():.1f} to {best.max():.1f}",
             "reached 200": f"{reached} of {len(group)}",
+            **{head: until[name] for name, head in UNTIL_200.items()},
         }
-        for head, choice in (("final weights, evaluated: sampled", "stochastic"), ("greedy", "greedy")):
+        for choice in ("sampled", "greedy"):
             means = [record["evaluation"]["final"][choice]["mean"] for record in group if record["evaluation"]]
-            row[head] = f"median {np.median(means):.1f}, lowest {min(means):.1f}" if means else "-"
+            summary = f"{np.median(means):.1f} ({np.percentile(means, 5):.1f})" if means else "-"
+            row[f"final weights, {choice}: median (5%)"] = summary
         rows.append(row)
     return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _median_until(values: Sequence[float | None]) -> str:
+    """The median, where None stands for never."""
+    median = float(np.median([math.inf if value is None else value for value in values]))
+    return f"{median:.0f}" if math.isfinite(median) else "-"
 
 
 def load_runs(filename: PathLike) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def test_plots_are_shown_whatever_backend_the_environment_names(executed):
 
 def test_the_kernel_and_its_children_are_gone(executed):
     assert wait_until_gone([int(pid) for pid in (executed.parent / "pids").read_text().split()])
+    assert [thread for thread in threading.enumerate() if "HBChannel" in repr(thread)] == []  # it watched the kernel
 
 
 def test_execution_counts_are_kept_and_times_are_not(executed):

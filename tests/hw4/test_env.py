@@ -12,6 +12,7 @@ from hw4.env import (
     ENV_NAME,
     MAX_EPISODE_STEPS,
     REWARD_THRESHOLD,
+    ActionRepeat,
     VideoRecorder,
     check_env,
     make_env,
@@ -81,6 +82,41 @@ def test_rendering_changes_nothing_in_flight_and_needs_no_screen(monkeypatch):
     picture = drawn.render()
     assert (picture.dtype, picture.shape[2:]) == (np.uint8, (3,))
     assert picture.min() < picture.max()
+
+
+class TestActionRepeat:
+    def test_the_rewards_are_summed_and_the_last_state_is_given(self):
+        env = ActionRepeat.around(toy.ScriptedEnv(lengths=(7,)), 3)
+        env.reset()
+        taken = [env.step(1) for _ in range(3)]
+        assert [reward for _, reward, *_ in taken] == [6.0, 15.0, 7.0]
+        assert [terminated or truncated for *_, terminated, truncated, _ in taken] == [False, False, True]
+
+    @pytest.mark.parametrize("make", [make_env, make_fast_env])
+    def test_the_time_limit_counts_the_environments_steps(self, make):
+        env = make(name="CartPole-v1", action_repeat=2)
+        assert env.spec.max_episode_steps == 500
+        env.reset(seed=0)
+        env.unwrapped.theta_threshold_radians = env.unwrapped.x_threshold = np.inf
+        decisions = 1
+        while not (result := env.step(0))[3]:
+            assert result[1] <= 2
+            decisions += 1
+        assert decisions == 250
+
+    @pytest.mark.parametrize("repeat", [1, 2, 4])
+    def test_it_is_the_same_as_giving_each_action_so_often(self, repeat):
+        held, plain = make_env(action_repeat=repeat), make_env()
+        assert np.array_equal(held.reset(seed=5)[0], plain.reset(seed=5)[0])
+        for action in np.random.RandomState(1).randint(0, 4, 20):
+            observation, reward, *_ = held.step(action)
+            steps = [plain.step(action) for _ in range(repeat)]
+            assert np.array_equal(observation, steps[-1][0])
+            assert reward == pytest.approx(sum(step[1] for step in steps))
+
+    def test_once_is_the_environment_itself(self):
+        env = toy.ScriptedEnv()
+        assert ActionRepeat.around(env, 1) is env
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("Beresheet-v2", (8, 4)), ("CartPole-v1", (4, 2))])

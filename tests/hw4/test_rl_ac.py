@@ -64,13 +64,13 @@ class TestOwnNet:
         assert torch.equal(10.0 * values, scaled_values)
 
     def test_actor_is_a_policy_nets_and_critic_of_the_same_kind(self):
-        changes = {"hidden_layers": [5, 6], "activation": "tanh", "orthogonal": True, "initial_scores": [3.0, 0, 0, 0]}
+        changes = {"hidden_layers": [5, 6], "activation": "tanh", "orthogonal": True, "initial_logits": [3.0, 0, 0, 0]}
         net = make_net(**changes)
         torch.manual_seed(0)
         actor = rl_pg.PolicyNet(8, 4, **toy.hyperparams(**changes))
-        assert toy.same_weights(net.scores.state_dict(), actor.scores.state_dict())
+        assert toy.same_weights(net.logits.state_dict(), actor.logits.state_dict())
         critic = list(net.values)
-        assert [type(m) for m in critic] == [type(m) for m in actor.scores]
+        assert [type(m) for m in critic] == [type(m) for m in actor.logits]
         assert [tuple(p.shape) for p in net.values.parameters()][-2:] == [(1, 6), (1,)]
         torch.testing.assert_close(critic[-1].weight.norm(), torch.tensor(1.0))
         assert not critic[0].bias.any()

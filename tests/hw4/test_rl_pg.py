@@ -88,15 +88,19 @@ class TestOwnNet:
         torch.manual_seed(0)
         assert torch.equal(rl_pg.build_mlp(3, 2, [4])[0].weight, expected.weight)
         torch.manual_seed(0)
-        assert torch.equal(PolicyNet(3, 2, hidden_layers=[4]).scores[0].weight, expected.weight)
+        assert torch.equal(PolicyNet(3, 2, hidden_layers=[4]).logits[0].weight, expected.weight)
 
     def test_first_policy_is_nearly_uniform_if_orthogonal(self):
         logits = make_net(orthogonal=True, hidden_layers=[16])(torch.randn(50, 8))
         assert 0 < logits.abs().max() < 0.1
 
-    def test_first_policy_prefers_what_initial_scores_say(self):
+    def test_initial_logits_of_another_number_of_actions_are_refused(self):
+        with pytest.raises(ValueError, match=r"initial_logits must be 4 numbers"):
+            make_net(initial_logits=[1.0])
+
+    def test_first_policy_prefers_what_initial_logits_say(self):
         """In the state zero: an orthogonally initialised network has no biases else."""
-        net = make_net(orthogonal=True, initial_scores=[math.log(7), 0, 0, 0])
+        net = make_net(orthogonal=True, initial_logits=[math.log(7), 0, 0, 0])
         pi = torch.softmax(net(torch.zeros(8)).detach(), dim=-1)
         torch.testing.assert_close(pi, torch.tensor([0.7, 0.1, 0.1, 0.1]))
 

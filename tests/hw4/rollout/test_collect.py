@@ -74,6 +74,7 @@ class TestEpisodes:
         assert [type(value) for value in episode.experiences[0]] == [torch.Tensor, int, float, bool]
         assert episode.experiences[0].state.is_floating_point()
 
+    @of_the_own_solution
     def test_come_as_they_end_with_their_places(self):
         places = [index for index, _ in collect(PolicyAgent, nn.Linear(3, 3), range(20), make_env=toy.RandomEnv)]
         assert sorted(places) == list(range(20))
@@ -115,6 +116,7 @@ class TestEpisodes:
             logits = net(torch.stack([e.state.float() for e in episode.experiences]))
             assert actions_of(episode) == logits.argmax(dim=1).tolist()
 
+    @of_the_own_solution
     @pytest.mark.parametrize("agent_type", [PolicyAgent, Steps])
     def test_a_policy_that_has_diverged(self, agent_type):
         net = nn.Linear(3, 3)

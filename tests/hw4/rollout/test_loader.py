@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -57,20 +56,6 @@ def same_batches(batches, others):
     return len(batches) == len(others) and all(
         torch.equal(a, b) for x, y in zip(batches, others, strict=True) for a, b in zip(x, y, strict=True)
     )
-
-
-def interrupt_once(started: Path) -> threading.Thread:
-    """Press Ctrl-C, for this process alone, as soon as a file is there."""
-
-    def press():
-        while not started.exists():
-            time.sleep(0.02)
-        time.sleep(0.2)  # so that the main thread is waiting again
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=press, daemon=True)
-    thread.start()
-    return thread
 
 
 @contextmanager
@@ -312,19 +297,12 @@ class TestEndsCleanly:
             take(loader, 1)
 
     def test_a_worker_that_is_killed_is_named(self, tmp_path):
-        started = tmp_path / "started"
-
-        def kill():
-            while not started.exists():
-                time.sleep(0.02)
-            os.kill(mp.active_children()[0].pid, signal.SIGKILL)
-
-        killer = threading.Thread(target=kill, daemon=True)
-        loader = make_loader(partial(toy.SleepyEnv, started), nn.Linear(2, 2), num_workers=1)
-        killer.start()
-        with ends_by(LoaderWorkerError, r"(?i)worker \d.*(kill|signal\D*9)"), loader:
+        make = partial(toy.SleepyEnv, tmp_path / "started", signal.SIGKILL)
+        with (
+            ends_by(LoaderWorkerError, r"worker \d.*signal 9"),
+            make_loader(make, nn.Linear(2, 2), num_workers=1) as loader,
+        ):
             take(loader, 1)
-        killer.join()
 
     def test_a_worker_killed_between_batches_is_named(self):
         def play_kill_play(loader):
@@ -338,12 +316,10 @@ class TestEndsCleanly:
 
     @pytest.mark.parametrize("num_workers", [0, 2])
     def test_ctrl_c_while_a_batch_is_played(self, num_workers, tmp_path):
-        started = tmp_path / "started"
-        loader = make_loader(partial(toy.SleepyEnv, started), nn.Linear(2, 2), num_workers=num_workers)
-        presser = interrupt_once(started)
+        make = partial(toy.SleepyEnv, tmp_path / "started", signal.SIGINT, os.getpid())
+        loader = make_loader(make, nn.Linear(2, 2), num_workers=num_workers)
         with toy.nothing_left_behind(), pytest.raises(KeyboardInterrupt), loader:
             take(loader, 1)
-        presser.join()
 
 
 @needs_fork

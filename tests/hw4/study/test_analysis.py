@@ -21,8 +21,10 @@ from hw4.study.analysis import (
     state_occupancy,
     train_with_snapshots,
 )
+from hw4.study.evaluation import Flight
+from tests import toy
 
-HP = {"batch_size": 2, "gamma": 0.9, "beta": 0.5, "learn_rate": 0.01, "eps": 1e-8, "hidden_layers": [8], "delta": 0.1}
+HP = toy.hyperparams(batch_size=2)
 
 
 def episode(rewards, legs=((0, 0),), actions=(0,), height=0.0):
@@ -50,7 +52,7 @@ class SharedTrunk(nn.Module):
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    return AACPolicyNet(8, 4, hidden_layers=(8,))
+    return AACPolicyNet(8, 4, **HP)
 
 
 class TestEstimators:
@@ -69,7 +71,7 @@ class TestEstimators:
         noise = gradient_noise(net, [episode([1.0, 2.0])] * 6, 2, 0.9)
         assert all(values["variance"] == pytest.approx(0, abs=1e-9) for values in noise.values())
 
-    @pytest.mark.parametrize("net_type", [partial(AACPolicyNet, 8, 4, hidden_layers=(8,)), SharedTrunk])
+    @pytest.mark.parametrize("net_type", [partial(AACPolicyNet, 8, 4, **HP), SharedTrunk])
     def test_equal_batches_have_the_gradient_of_the_loss(self, net_type):
         torch.manual_seed(0)
         net = net_type()
@@ -110,12 +112,12 @@ class TestCritic:
 
 class TestStateOccupancy:
     def test_by_hand(self):
-        landed = episode(
-            [1.0, 1.0, 1.0, 100.0], legs=[(0, 0), (0, 0), (1, 0), (1, 1)], actions=[2, 2, 1, 0], height=0.5
-        )
+        landed = episode([1.0, 1.0, 1.0, 1.0], legs=[(0, 0), (0, 0), (1, 0), (1, 1)], actions=[2, 2, 1, 0], height=0.5)
         hovering = episode([1.0, 1.0, 1.0, 1.0], actions=[2, 2, 2, 3], height=1.5)
-        crashed = episode([1.0, -100.0], height=1.0)
-        result = state_occupancy([landed, hovering, crashed])
+        crashed = episode([1.0, 1.0], height=1.0)
+        endings = ["at rest", "time limit", "crash"]
+        flights = [Flight(e, ending, 4) for e, ending in zip([landed, hovering, crashed], endings, strict=True)]
+        result = state_occupancy(flights)
         assert {place: value["share"] for place, value in result["where"].items()} == {
             "in the air": 0.8,
             "on one leg": 0.1,

@@ -22,14 +22,14 @@ AAC = {"aac": {"episode_num": [2, 4], "loss_p": [3.0, 1.0], "loss_e": [-0.9, -0.
 
 
 def record(configuration, seed, reward, episodes_to_200=None):
-    evaluation = {choice: {"mean": reward} for choice in ("stochastic", "greedy")}
+    evaluation = {choice: {"mean": reward} for choice in ("sampled", "greedy")}
     return {
         "configuration": configuration,
         "seed": seed,
         "episodes": 100,
         "episodes_to_200": episodes_to_200,
         "curves": {"episode_num": [50, 100], "mean_reward": [0.0, reward], "loss_p": [1.0, 2.0]},
-        "evaluation": {"final": evaluation, "best": evaluation},
+        "evaluation": {"final": evaluation},
     }
 
 
@@ -136,9 +136,16 @@ def test_time_is_split_by_place_and_action():
     assert sum(bar.get_width() for bar in times.patches) == pytest.approx(200)  # two stages, 100% each
 
 
-@pytest.mark.parametrize("name", ["curves.png", "curves.svg", "curves.pdf", "curves"])
+@pytest.mark.parametrize("name", ["curves.png", "curves.svg", "curves.pdf"])
 def test_a_figure_is_saved_in_the_format_its_name_says(tmp_path, name):
     plots.save(plots.plot_fraction_reached(RUNS), tmp_path / name, dpi=40)
     start = {"curves.svg": b"<?xml", "curves.pdf": b"%PDF"}.get(name, b"\x89PNG")
     assert (tmp_path / name).read_bytes().startswith(start)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["curves.xyz", "curves"])
+def test_a_figure_of_no_known_format_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name} is no kind of figure: .*png"):
+        plots.save(plots.plot_fraction_reached(RUNS), tmp_path / name, dpi=40)
+    assert list(tmp_path.iterdir()) == []

@@ -220,10 +220,10 @@ def test_a_sweep_has_the_same_records_on_slurm_as_here(environment, tmp_path):
 def test_a_sweep_names_a_run_that_fails_and_keeps_the_others(environment, tmp_path):
     out = tmp_path / "sweep.json"
     arguments = ["vpg", "--seeds", 1, "--cluster", "slurm"]
-    result = sweep(out, *arguments, "--set", "initial_scores=[0,0,0,0],[1]", env=environment)
+    result = sweep(out, *arguments, "--set", "initial_logits=[0,0,0,0],[1]", env=environment)
     assert result.returncode == 2
     assert re.search(r"^main.py sweep: error: 1 of 2 runs failed: vpg-0-\w+: \w+Error: .+\n\Z", result.stderr, re.M)
-    again = sweep(out, *arguments, "--set", "initial_scores=[0,0,0,0]", env=environment)
+    again = sweep(out, *arguments, "--set", "initial_logits=[0,0,0,0]", env=environment)
     assert again.returncode == 0, again.stderr
     assert "1 runs, 1 of them done before" in again.stdout
-    assert [record["settings"] for record in records(out)] == [["initial_scores=[0, 0, 0, 0]"]]
+    assert [record["overrides"] for record in records(out)] == [["initial_logits=[0, 0, 0, 0]"]]

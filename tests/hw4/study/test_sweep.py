@@ -32,7 +32,7 @@ def done(monkeypatch):
         for number, (run, folder) in enumerate(arguments):
             runs.append(run)
             if run.seed != 13:
-                record = {"configuration": run.configuration, "seed": run.seed, "settings": list(run.overrides)}
+                record = {"configuration": run.configuration, "seed": run.seed, "overrides": list(run.overrides)}
                 (folder / f"{run.name}.json").write_text(json.dumps(record))
             yield number, "ValueError: no luck" if run.seed == 13 else None
 
@@ -109,10 +109,10 @@ class TestRecord:
         record = run_one(Run("aac", 5, TINY, episodes=8, evaluation_episodes=3))
         p_net = AACPolicyNet.build_for_env(make_env(), **hp)
         p_net.load_state_dict(train_config("aac", hp=hp, seed=5, max_episodes=8, num_workers=0)["model_state"])
-        for choice in ("stochastic", "greedy"):
+        for choice in ("sampled", "greedy"):
             expected = evaluate(AACPolicyAgent, p_net, episodes=3, seed=5, greedy=choice == "greedy")
             assert record["evaluation"]["final"][choice] == expected
-        assert record["evaluation"]["best"].keys() == {"stochastic", "greedy"}
+        assert record["evaluation"].keys() == {"final"}
 
     def test_curves_by_hand(self):
         data = {"episode_num": [40, 80, 120], "mean_reward": [1.0, 2.0, 3.0], "loss_p": [10.0, 20.0, 50.0]}
@@ -183,15 +183,16 @@ def test_the_command_says_what_came_out(tmp_path):
 
 def test_the_table_by_hand():
     records = [
-        {"configuration": "aac", "settings": [], "best_mean_reward": best, "episodes_to_200": to_200, "evaluation": {}}
+        {"configuration": "aac", "overrides": [], "best_mean_reward": best, "evaluation": {}}
+        | {"episodes_to_200": to_200, "cpu_seconds_to_200": to_200 and to_200 / 100}
         for best, to_200 in ((100.0, None), (250.0, 900), (260.0, 800))
     ]
     for record, mean in zip(records, (90.0, 240.0, 250.0), strict=True):
-        record["evaluation"] = {"final": {choice: {"mean": mean} for choice in ("stochastic", "greedy")}}
+        record["evaluation"] = {"final": {choice: {"mean": mean} for choice in ("sampled", "greedy")}}
     cells = [cell.strip() for cell in sweep_module.table(records).splitlines()[-1].split("|")[1:-1]]
     assert cells[:2] == ["aac", "3"]
     assert cells[2].startswith("203.3 (")
-    assert cells[3:] == ["250.0", "100.0 to 260.0", "2 of 3", *["median 240.0, lowest 90.0"] * 2]
+    assert cells[3:] == ["250.0", "100.0 to 260.0", "2 of 3", "900", "9", *["240.0 (105.0)"] * 2]
 
 
 def test_a_run_leaves_the_callers_random_stream_alone():
