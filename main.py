@@ -2,7 +2,7 @@
 """The project's command line: `python main.py COMMAND --help` explains each command.
 
 An expected error (a missing file, a bad value, a cell that fails) ends with one line and exit status 2. Anything else
-is a bug, and shows its traceback. Ctrl-C and SIGTERM end with exit status 130.
+is a bug, and shows its traceback. Ctrl-C, SIGTERM and SIGHUP end with exit status 130, 143 and 129.
 
 Each command imports the packages that it works with by itself: some take seconds to load, and neither --help nor the
 answer to wrong use should wait for them.
@@ -14,12 +14,12 @@ import math
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from cs236781.cli import PROJECT, run
-from cs236781.files import check_file_writable, check_folder_writable, write_whole
+from cs236781.files import check_file_writable, check_folder_writable, write_json, write_whole
 
 NOTEBOOK = "Part1_DeepRL.ipynb"
 RESULTS = PROJECT / "results"
@@ -138,35 +138,44 @@ def train(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="write the training data to this file")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="save the policy here at every new best mean reward")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint: from its last new best")] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="save the policy here at every new best, and the latest state beside it")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart/--resume", help="keep the files of an earlier run aside, or go on with them")
+    ] = False,
 ) -> None:
     """Train one configuration.
 
     vpg is the vanilla policy gradient; epg adds entropy, bpg a baseline, cpg both; aac is the actor-critic. Without
     --out and --checkpoint nothing is kept but the figures printed at the end. Ctrl-C ends the training early and keeps
-    what was learned.
+    what was learned. With --checkpoint, the same command goes on where the run was stopped.
     """
     if out is not None:
         check_file_writable(out)
 
     from hw4 import experiments
 
-    data = experiments.train_config(
-        config,
-        hp=experiments.hyperparams_of(config, overrides or ()),
-        seed=seed,
-        max_episodes=episodes,
-        target_reward=target_reward,
-        num_workers=num_workers,
-        device=device,
-        checkpoints_file=checkpoint,
-        resume=resume,
-    )
-    if out is not None:
-        experiments.dump_training_data({config: data}, out)
-        print(f"results: {out}")
-    if data["episode_num"]:
+    def stop(training_data: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    how: dict[str, Any] = {
+        "hp": experiments.hyperparams_of(config, overrides or ()),
+        "seed": seed,
+        "max_episodes": episodes,
+        "target_reward": target_reward,
+        "num_workers": num_workers,
+        "device": device,
+        "checkpoints_file": checkpoint,
+        "restart": restart,
+    }
+    if out is not None and checkpoint is not None and out.resolve() == checkpoint.resolve():
+        raise ValueError(f"--out and --checkpoint name one file, {out}: give each a file of its own")
+    if out is None:
+        data = experiments.train_config(config, on_interrupt=stop, **how)
+    else:
+        data = experiments.train_into(config, out, **how)
+    if data.get("episode_num"):
         figures = f"mean reward {data['mean_reward'][-1]:.2f} at the end, {data['best_mean_reward'][-1]:.2f} at best"
         print(f"{config}: {data['episode_num'][-1]} episodes, {figures}")
 
@@ -284,7 +293,7 @@ def analyse(
     from hw4.experiments import hyperparams_of
     from hw4.study import analysis
 
-    write_whole(out, json.dumps(analysis.analyse(hyperparams_of("aac"), seed)).encode())
+    write_json(out, analysis.analyse(hyperparams_of("aac"), seed), analysis.SCHEMA)
     print(out)
 
 
@@ -303,9 +312,10 @@ def figures(
     check_folder_writable(out_dir)
 
     from hw4.study import plots
+    from hw4.study.analysis import load_analysis
     from hw4.study.sweep import load_runs
 
-    runs, measured = load_runs(seeds), json.loads(analysis.read_text())
+    runs, measured = load_runs(seeds), load_analysis(analysis)
     drawn = {
         "seeds": plots.plot_seeds(runs),
         "evaluations": plots.plot_evaluations(runs),

@@ -25,7 +25,7 @@ def results(data: Any) -> dict[str, Any]:
 
 def training_data(data: Any, where: str) -> dict[str, Any]:
     """A run's equally long lists of finite numbers; and where they are there, "model_state" (tensors) and "run"."""
-    kinds: dict[str, Callable[[Any, str], Any]] = {"model_state": _tensors, "run": _plain_dict}
+    kinds: dict[str, Callable[[Any, str], Any]] = {"model_state": _tensors, "run": plain_dict}
     kinds |= dict.fromkeys(("episode_num", "step_num"), _counts)
     checked = {name: kinds.get(name, _numbers)(value, f"{where}: {name}") for name, value in _items(data, where)}
     lengths = {name: len(value) for name, value in checked.items() if isinstance(value, list)}
@@ -44,7 +44,7 @@ def checkpoint(data: Any) -> dict[str, Any]:
         "recent_rewards": _numbers,
         "seed": _seed,
         "env_name": _env_name,
-        "hp": _plain_dict,
+        "hp": plain_dict,
     }
     checked = {name: known.get(name, _plain)(value, name) for name, value in _items(data, "it")}
     if "params" not in checked:
@@ -155,11 +155,12 @@ def _optimizer(data: Any, where: str) -> dict[str, Any]:
             name: (_tensor if isinstance(value, Tensor) else _plain)(value, f"{where}: {name} of parameter {index}")
             for name, value in _items(values, f"{where}: the state of parameter {index}")
         }
-    groups = [_plain_dict(group, f"{where}: a parameter group") for group in parts["param_groups"]]
+    groups = [plain_dict(group, f"{where}: a parameter group") for group in parts["param_groups"]]
     return {"state": state, "param_groups": groups}
 
 
-def _plain_dict(data: Any, where: str) -> dict[str, Any]:
+def plain_dict(data: Any, where: str) -> dict[str, Any]:
+    """A dict of numbers, texts, and lists and dicts of them; `where` names it in errors."""
     return {name: _plain(value, f"{where}: {name}") for name, value in _items(data, where)}
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hw4.files import PathLike, load_checkpoint, save_checkpoint
+from hw4.files import PathLike, check_fits, load_checkpoint, save_checkpoint
 from hw4.rl_data import TrainBatch
 
 
@@ -76,6 +77,11 @@ class PolicyTrainer:
                             f"the loss of batch {batch_idx} is {losses['loss_t']}: training has diverged ({losses}); "
                             "try a smaller learn_rate"
                         )
+                    if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+                        raise FloatingPointError(
+                            f"after batch {batch_idx} the network's weights are not finite ({losses}): training has "
+                            "diverged; try a smaller learn_rate"
+                        )
                     self.recent_rewards.extend(batch.total_rewards.tolist())
                     episodes, steps = episodes + batch.num_episodes, steps + len(batch)
                     mean_reward = float(np.mean(self.recent_rewards))
@@ -87,7 +93,10 @@ class PolicyTrainer:
                     for name, value in {**losses, **means, **counts}.items():
                         self.training_data.setdefault(name, []).append(value)
                     if is_best and self.checkpoint_file is not None:
-                        self.save_checkpoint(self.checkpoint_file)
+                        try:
+                            self.save_checkpoint(self.checkpoint_file)
+                        except OSError as error:  # a full disk must not cost the run
+                            tqdm.write(f"=== {error}. Training goes on.", file=sys.stderr)
 
                 solved = is_full and mean_reward > target_reward
                 final = solved or episodes >= max_episodes
@@ -135,12 +144,13 @@ class PolicyTrainer:
         """Go back to a checkpoint; return the number of episodes that had been played by then."""
         checkpoint = load_checkpoint(checkpoint_file)
         try:
-            self.model.load_state_dict(checkpoint["params"])
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
-            self.training_data = checkpoint["training_data"]
-            self.recent_rewards = deque(checkpoint["recent_rewards"])
-        except (KeyError, RuntimeError, ValueError) as error:
+            check_fits(checkpoint, self.model, self.optimizer)
+        except ValueError as error:
             raise ValueError(f"{checkpoint_file} does not fit this network and optimizer: {error}") from error
+        self.model.load_state_dict(checkpoint["params"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.training_data = checkpoint["training_data"]
+        self.recent_rewards = deque(checkpoint["recent_rewards"])
         return self._last("episode_num", 0)
 
     def _last(self, name: str, default: Any) -> Any:
@@ -153,15 +163,22 @@ def _to_float(value: float | Tensor) -> float:
 
 @contextlib.contextmanager
 def defer_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done, so that an update is made and recorded whole or not at all."""
+    """Hold signals back until the block is done, so that an update is made and recorded whole or not at all.
+
+    These are Ctrl-C, and SIGTERM and SIGHUP where Python handles them.
+    """
     if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
         yield
         return
-    deferred: list[tuple] = []
-    handler = signal.signal(signal.SIGINT, lambda *signal_and_frame: deferred.append(signal_and_frame))
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
+    deferred: list[tuple[int, Any]] = []
+    for number in handlers:
+        signal.signal(number, lambda *number_and_frame: deferred.append(number_and_frame))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-    if deferred and callable(handler):
-        handler(*deferred[0])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number, frame in deferred[:1]:
+        handlers[number](number, frame)

@@ -143,7 +143,9 @@ def test_signatures_agree_with_the_experiments():
         ("train vpg --target-reward nan", "nan"),
         ("train vpg --seed -1", "'--seed': Input should be greater than or equal to 0"),
         ("train vpg --device tpu", "tpu"),
-        ("train vpg --resume", "checkpoint"),
+        ("train vpg --out r.dat --checkpoint ./r.dat", "--out and --checkpoint name one file"),
+        ("train vpg --out file", "file is not a results file"),
+        ("train vpg --seed 18446744073709551616", "seed must be"),
         ("train vpg --out file/r.dat", "file is a file, and a folder is needed"),
         ("train vpg --set frobs=1", "frobs"),
         ("train vpg --set learn_rate", "learn_rate"),
@@ -270,15 +272,14 @@ def test_train_writes_results_that_plain_pickle_reads_and_nothing_else(trained):
     results = pickle.loads((trained / "r.dat").read_bytes())
     assert results["vpg"]["episode_num"] == [4, 8]
     assert "model_state" in results["vpg"]
-    assert {path.name for path in trained.iterdir()} == {"c.dat", "r.dat"}
+    assert {path.name for path in trained.iterdir()} == {"c.dat", "c_latest.dat", "r.dat"}
 
 
-def test_training_resumes(trained, tmp_path):
-    shutil.copy(trained / "c.dat", tmp_path)
-    arguments = "train vpg --episodes 12 --set batch_size=4 --num-workers 0 --checkpoint c.dat --resume"
-    result = run(*arguments.split(), cwd=tmp_path)
+def test_a_finished_training_says_so(trained):
+    arguments = "train vpg --episodes 8 --set batch_size=4 --seed 0 --num-workers 0 --out r.dat --checkpoint c.dat"
+    result = run(*arguments.split(), cwd=trained)
     assert_done(result)
-    assert "vpg: 12 episodes" in result.stdout
+    assert "finished already" in result.stdout
 
 
 def test_evaluate_prints_json_alone(trained):

@@ -256,7 +256,7 @@ class _Workers:
         """End the workers, which wait for a batch or finish their episodes; one that takes long is stopped."""
         self.stream.closing.set()
         self.stream.ask_for(0)
-        stop = threading.Timer(CLOSE_GRACE_SECONDS, lambda: [worker.terminate() for worker in self.iterator._workers])
+        stop = threading.Timer(CLOSE_GRACE_SECONDS, lambda: [worker.kill() for worker in self.iterator._workers])
         stop.start()
         try:
             self.iterator._shutdown_workers()  # what the iterator's own __del__ does, but now
@@ -269,7 +269,9 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _prepare_worker(worker_id: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the learner's to handle: it ends the workers
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to the whole group, too: the learner ends the workers
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     one_blas_thread()
 
 

@@ -5,6 +5,7 @@ All of it is measured on one actor-critic run, at stages of its training. `analy
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from cs236781.files import read_json
 from hw4.experiments import MAX_EPISODES, train_aac
 from hw4.rl_ac import AACPolicyAgent
 from hw4.rl_data import Episode, TrainBatch
@@ -25,6 +27,49 @@ CALIBRATION_BINS = 20
 VARIANCE_EVERY = 250  # episodes between two readings of the critic's explained variance
 VARIANCE_EPISODES = 40  # fresh ones for each such reading
 HEIGHT, RIGHT_LEG, LEFT_LEG = 1, 6, 7  # features of an observation; a leg's is 1 on the ground and 0 in the air
+
+
+_NUMBERS = {"type": "array", "items": {"type": "number"}}
+_FRACTIONS = {"type": "object", "additionalProperties": {"type": "number"}}
+
+
+def _with(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+# What an analysis holds, as a JSON schema: what is plotted of it.
+SCHEMA = _with(
+    explained_variance=_with(episodes=_NUMBERS, value=_NUMBERS),
+    stages={
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": _with(
+            episodes={"type": "integer"},
+            batches={"type": "integer"},
+            gradient={"type": "object", "minProperties": 1, "additionalProperties": _with(variance={"type": "number"})},
+            critic=_with(v=_NUMBERS, q=_NUMBERS, q10=_NUMBERS, q90=_NUMBERS),
+            time=_with(
+                ends=_FRACTIONS,
+                height=_NUMBERS,
+                where={
+                    "type": "object",
+                    "additionalProperties": _with(
+                        share={"type": "number"}, actions={**_NUMBERS, "minItems": 4, "maxItems": 4}
+                    ),
+                },
+            ),
+        ),
+    },
+)
+
+
+def load_analysis(filename: Path) -> dict[str, Any]:
+    """What `analyse` returned, from its file.
+
+    :raises FileNotFoundError: if there is no such file.
+    :raises ValueError: if it is of another kind.
+    """
+    return read_json(filename, SCHEMA)
 
 
 def analyse(hp: dict[str, Any], seed: int) -> dict[str, Any]:

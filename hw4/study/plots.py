@@ -73,7 +73,7 @@ def plot_evaluations(runs: Sequence[Record]) -> Figure:
     interquartile mean, with its 95% bootstrap interval.
     """
     fig, ax = plt.subplots(figsize=(9, 5), layout="constrained")
-    groups = group_by_configuration(runs)
+    groups = group_by_configuration([run for run in runs if run["evaluation"]])
     for column, (config, group) in enumerate(groups.items()):
         for x, choice, fill in ((column - 0.2, "sampled", COLOURS[config]), (column + 0.2, "greedy", "none")):
             means = np.array([run["evaluation"]["final"][choice]["mean"] for run in group])

@@ -11,11 +11,11 @@ import ast
 import contextlib
 import hashlib
 import itertools
-import json
 import math
 import multiprocessing as mp
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,7 +28,7 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
-from cs236781.files import write_whole
+from cs236781.files import lock, read_json, write_json
 from hw4.env import REWARD_THRESHOLD
 from hw4.experiments import (
     CONFIG_NAMES,
@@ -50,6 +50,36 @@ from hw4.study.statistics import bootstrap_ci
 RUNNING_MEAN_LEN = 100  # episodes
 CURVE_EVERY = 50  # episodes
 CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline", "quiet", "q_variance")
+# What a record must hold, to be read. Its name is that of a file: it leads nowhere else.
+NAME = {"type": "string", "pattern": "^[a-z_]+-[0-9]+-[0-9a-f]{12}$"}
+NUMBER_OR_NULL = {"type": ["number", "null"]}
+RECORD = {
+    "type": "object",
+    "required": ["configuration", "seed", "overrides", "episodes", "best_mean_reward", "episodes_to_200", "evaluation"],
+    "properties": {
+        "name": NAME,
+        "configuration": {"enum": [*CONFIG_NAMES, LONG_NAME]},
+        "seed": {"type": "integer"},
+        "overrides": {"type": "array", "items": {"type": "string"}},
+        "episodes": {"type": "integer"},
+        "best_mean_reward": {"type": "number"},
+        "episodes_to_200": NUMBER_OR_NULL,
+        "cpu_seconds_to_200": NUMBER_OR_NULL,
+        "evaluation": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": {"type": "object", "required": ["mean"]},
+            },
+        },
+        "curves": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "number"}}},
+    },
+}
+RUNS = {
+    "type": "object",
+    "required": ["runs"],
+    "properties": {"runs": {"type": "array", "items": {**RECORD, "required": ["name", *RECORD["required"]]}}},
+}
 UNTIL_200 = {"episodes_to_200": "episodes to 200", "cpu_seconds_to_200": "CPU s to 200"}
 SLURM = "slurm"  # the folder of its files, among the records
 
@@ -117,21 +147,20 @@ def run_one(run: Run) -> dict[str, Any]:
     began = time.perf_counter()
     hp = run.hyperparams()
     with TemporaryDirectory() as folder:
-        best, name, watch = Path(folder) / "best", run.configuration.removesuffix("_long"), Watch()
+        state, name, watch = Path(folder) / "state.dat", run.configuration.removesuffix("_long"), Watch()
         data = train_config(
             name,
             hp=hp,
             seed=run.seed,
             max_episodes=run.episodes,
             num_workers=0,
-            checkpoints_file=best,
+            latest_file=state,
             post_batch_fn=watch.look,
         )
         seconds = time.perf_counter() - began
         evaluation: dict[str, dict[str, Any]] = {}
         if run.evaluation_episodes:
-            policy = load_policy(best)
-            policy.p_net.load_state_dict(data["model_state"])
+            policy = load_policy(state)
             evaluation["final"] = {
                 choice: evaluate(*policy, episodes=run.evaluation_episodes, seed=run.seed, greedy=choice == "greedy")
                 for choice in ("sampled", "greedy")
@@ -204,7 +233,7 @@ def run_one_into(run: Run, folder: Path) -> None:
     """Run one, quietly, and leave its record in a folder."""
     with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
         record = run_one(run)
-    write_whole(folder / f"{run.name}.json", json.dumps(record).encode())
+    write_json(folder / f"{run.name}.json", record, RECORD)
 
 
 class SweepError(RuntimeError):
@@ -227,11 +256,18 @@ def sweep(
     :param partition: Slurm's; None for its default.
     :return: the records that the file then holds.
     :raises SweepError: if runs failed. No results file is written then. Started again, the sweep tries them anew.
+    :raises BlockingIOError: if another sweep is at work on the file.
     """
-    out = Path(out)
-    folder = out.with_suffix(".runs")
+    with lock(Path(out)):
+        return _sweep(runs, Path(out), cluster, jobs, partition)
+
+
+def _sweep(
+    runs: Sequence[Run], out: Path, cluster: str, jobs: int | None, partition: str | None
+) -> list[dict[str, Any]]:
+    folder = out.with_name(f"{out.name}.runs")
     records = {record["name"]: record for record in load_runs(out)} if out.exists() else {}
-    records |= {path.stem: _read_json(path) for path in sorted(folder.glob("*-*.json"))}
+    records |= {path.stem: read_json(path, RECORD) for path in sorted(folder.glob("*-*.json"))}
     missing = [run for run in runs if run.name not in records]
     print(f"=== {len(runs)} runs, {len(runs) - len(missing)} of them done before")
     if missing:
@@ -251,11 +287,11 @@ def sweep(
                     failures.append(f"{run.name}: {error}")
         if failures:
             raise SweepError(f"{len(failures)} of {len(missing)} runs failed: {'; '.join(failures)}")
-        records |= {run.name: _read_json(folder / f"{run.name}.json") for run in missing}
+        records |= {run.name: read_json(folder / f"{run.name}.json", RECORD) for run in missing}
     order = {run.name: number for number, run in enumerate(runs)}
     names = sorted(records, key=lambda name: (order.get(name, len(order)), name))
     gathered = [{**records[name], "name": name} for name in names]
-    write_whole(out, json.dumps({"runs": gathered}).encode())
+    write_json(out, {"runs": gathered}, RUNS)
     for name in names:
         (folder / f"{name}.json").unlink(missing_ok=True)
     shutil.rmtree(folder / SLURM, ignore_errors=True)
@@ -310,27 +346,16 @@ def load_runs(filename: PathLike) -> list[dict[str, Any]]:
     :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if it is of another kind.
     """
-    runs = _read_json(Path(filename)).get("runs")
-    if not isinstance(runs, list) or not all(isinstance(run, dict) and "name" in run for run in runs):
-        raise ValueError(f"{filename} is not a sweep's results: it holds no runs")
-    return runs
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON, or a damaged file ({error}): remove it to have its runs anew") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} holds a {type(data).__name__}, not a dict")
-    return data
+    return read_json(Path(filename), RUNS)["runs"]
 
 
 def call_each_here(
     function: Callable[..., None], arguments: Sequence[tuple[Any, ...]], *, at_once: int | None = None
 ) -> Iterator[tuple[int, str | None]]:
     """As `slurm.call_each`, in processes of this machine; one on each processor, where `at_once` is None."""
-    executor = ProcessPoolExecutor(at_once or available_cpus(), mp_context=mp.get_context("spawn"))
+    executor = ProcessPoolExecutor(
+        at_once or available_cpus(), mp_context=mp.get_context("spawn"), initializer=_end_with_parent
+    )
     try:
         futures = {executor.submit(function, *these): number for number, these in enumerate(arguments)}
         for future in as_completed(futures):
@@ -342,3 +367,15 @@ def call_each_here(
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it is gone, even by SIGKILL."""
+
+    def wait() -> None:
+        parent = mp.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

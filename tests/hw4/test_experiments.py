@@ -1,7 +1,9 @@
 """Training by name: reproducibly, resumed, interrupted, on a device, and kept in results and checkpoints."""
 
 import math
+import shutil
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from hw4 import answers, experiments
+from hw4 import answers, experiments, runs, training
 from hw4.env import check_env, make_env
 from hw4.experiments import (
     exp_configs,
@@ -41,7 +43,7 @@ REPORTED = {
     "cpg": {"baseline", "loss_e"},
     "aac": {"loss_v", "adv_m", "loss_e"},
 }
-COMMON_KEYS = {"loss_p", "loss_t", "mean_reward", "best_mean_reward", "episode_num", "step_num", "model_state"}
+COMMON_KEYS = {"loss_p", "loss_t", "mean_reward", "best_mean_reward", "episode_num", "step_num", "model_state", "run"}
 WORKERS = [1, 2] if "fork" in mp.get_all_start_methods() else []
 SHORT = MappingProxyType({"hp": HP, "seed": 1, "num_workers": 0, "max_episodes": 6})
 
@@ -85,7 +87,7 @@ class TestConfigurations:
         data = short_training(name, max_episodes=6)
         assert COMMON_KEYS | REPORTED[name] <= set(data)
         assert data["episode_num"] == [3, 6]
-        assert {len(values) for key, values in data.items() if key != "model_state"} == {2}
+        assert {len(values) for key, values in data.items() if isinstance(values, list)} == {2}
         assert {(type(t), t.device.type, t.requires_grad, t.is_shared()) for t in data["model_state"].values()} == {
             (torch.Tensor, "cpu", False, False)
         }
@@ -196,7 +198,7 @@ class TestOtherSolutions:
         kwargs = {"checkpoints_file": tmp_path / "checkpoint.dat", "seed": 2}
         self.train(**kwargs, post_batch_fn=InterruptAt(0))
         torch.rand(5)
-        assert same_training(self.train(**kwargs, resume=True), self.train(seed=2))
+        assert same_training(self.train(**kwargs), self.train(seed=2))
         assert load_checkpoint(kwargs["checkpoints_file"])["env_name"] == "CartPole-v1"
 
     def test_on_another_device(self, monkeypatch):
@@ -254,7 +256,7 @@ class TestResume:
     def test_is_as_if_never_interrupted(self, tmp_path, name, interrupted_after):
         kwargs = {"max_episodes": 15, "checkpoints_file": tmp_path / "checkpoint.dat"}
         short_training(name, **kwargs, post_batch_fn=InterruptAt(interrupted_after))
-        resumed = short_training(name, **kwargs, resume=True)
+        resumed = short_training(name, **kwargs)
         assert same_training(resumed, short_training(name, max_episodes=15))
 
     def test_goes_on_along_its_schedules(self, tmp_path):
@@ -263,20 +265,165 @@ class TestResume:
             "checkpoints_file": tmp_path / "checkpoint.dat",
         }
         short_training("aac", **kwargs, post_batch_fn=InterruptAt(1))
-        resumed = short_training("aac", **kwargs, resume=True)
+        resumed = short_training("aac", **kwargs)
         assert same_training(resumed, short_training("aac", hp=kwargs["hp"]))
         assert not same_training(resumed, short_training("aac"))
 
     def test_without_a_seed_goes_on_with_the_runs_own(self, tmp_path):
         kwargs = {"max_episodes": 9, "checkpoints_file": tmp_path / "checkpoint.dat"}
         short_training(**kwargs, post_batch_fn=InterruptAt(1))
-        assert same_training(short_training(**kwargs, seed=None, resume=True), short_training())
+        assert same_training(short_training(**kwargs, seed=None), short_training())
 
-    def test_what_can_not_be_resumed(self, tmp_path):
-        with pytest.raises(ValueError, match="name the checkpoint file"):
-            short_training(resume=True)
-        with pytest.raises(FileNotFoundError, match=r"missing\.dat"):
-            short_training(checkpoints_file=tmp_path / "missing.dat", resume=True)
+    @pytest.mark.parametrize("from_batch", range(3))
+    def test_from_any_state_that_a_kill_may_leave(self, tmp_path, monkeypatch, from_batch):
+        """The latest state is of one batch, the best checkpoint of whichever batch was best before the kill."""
+        monkeypatch.setattr(runs, "SAVE_SECONDS", 0.0)
+        file, copies = tmp_path / "c.dat", tmp_path / "copies"
+
+        def keep_copies(batch_idx, p_net, batch, final):
+            if batch_idx == from_batch:
+                shutil.copytree(tmp_path, copies)
+
+        whole = short_training("aac", checkpoints_file=file, max_episodes=9, post_batch_fn=keep_copies)
+        again = short_training("aac", checkpoints_file=copies / "c.dat", max_episodes=9)
+        assert same_training(again, whole)
+        for name in ("c.dat", "c_latest.dat"):
+            assert same_weights(load_checkpoint(copies / name)["params"], load_checkpoint(tmp_path / name)["params"])
+
+    def test_where_the_latest_state_is_damaged_from_the_best(self, tmp_path, capsys):
+        file = tmp_path / "c.dat"
+        short_training(checkpoints_file=file, post_batch_fn=InterruptAt(1))
+        (tmp_path / "c_latest.dat").write_bytes(b"half")
+        assert same_training(short_training(checkpoints_file=file), short_training())
+        assert "c_latest.dat is not a checkpoint" in capsys.readouterr().err
+
+    def test_a_finished_run_is_not_trained_again(self, tmp_path, capsys):
+        file = tmp_path / "c.dat"
+        whole = short_training(checkpoints_file=file)
+        assert same_training(short_training(checkpoints_file=file, post_batch_fn=pytest.fail), whole)
+        assert "finished already, after 9 episodes" in capsys.readouterr().out
+
+    def test_a_target_that_was_reached_finishes_a_run(self, tmp_path):
+        how = {"checkpoints_file": tmp_path / "c.dat", "target_reward": -1e9, "running_mean_len": 3}
+        assert same_training(short_training(**how), short_training(**how, post_batch_fn=pytest.fail))
+
+    @pytest.mark.parametrize(
+        ("name", "change", "difference"),
+        [
+            ("cpg", {"seed": 2}, "seed is 1 there, and 2 here"),
+            ("cpg", {"max_episodes": 12}, "max_episodes is 9 there, and 12 here"),
+            ("cpg", {"hp": {**HP, "gamma": 0.5}}, "gamma is .* there, and 0.5 here"),
+            ("cpg", {"target_reward": 5.0}, "target_reward is None there, and 5.0 here"),
+            ("vpg", {}, "configuration is 'cpg' there, and 'vpg' here"),
+        ],
+    )
+    def test_another_run_is_refused_and_its_files_stay(self, tmp_path, name, change, difference):
+        file = tmp_path / "c.dat"
+        short_training(checkpoints_file=file)
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(ValueError, match=rf"c_latest\.dat is of another run: {difference}\. Name another file"):
+            short_training(name, **{"checkpoints_file": file, "post_batch_fn": pytest.fail, **change})
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_another_version_of_a_package_is_another_run(self, tmp_path, monkeypatch):
+        file = tmp_path / "c.dat"
+        short_training(checkpoints_file=file)
+        monkeypatch.setattr(runs, "VERSIONS", {**runs.VERSIONS, "torch": "1.3.1"})
+        with pytest.raises(ValueError, match=r"torch is '.*' there, and '1\.3\.1' here"):
+            short_training(checkpoints_file=file)
+
+    def test_a_restart_keeps_the_files_aside(self, tmp_path):
+        file = tmp_path / "c.dat"
+        for seed in (1, 2, 3):
+            short_training(checkpoints_file=file, seed=seed, restart=True)
+        seeds = {path.name: load_checkpoint(path)["seed"] for path in tmp_path.iterdir()}
+        assert seeds == {
+            **{"c.dat": 3, "c_before1.dat": 1, "c_before2.dat": 2},
+            **{"c_latest.dat": 3, "c_latest_before1.dat": 1, "c_latest_before2.dat": 2},
+        }
+
+    def test_a_checkpoint_of_an_earlier_version_is_compared_in_what_it_says(self, tmp_path):
+        file = tmp_path / "c.dat"
+        short_training(checkpoints_file=file, post_batch_fn=InterruptAt(1))
+        (tmp_path / "c_latest.dat").unlink()
+        save_checkpoint({k: v for k, v in load_checkpoint(file).items() if k not in ("run", "finished")}, file)
+        with pytest.raises(ValueError, match="seed is 1 there, and 2 here"):
+            short_training(checkpoints_file=file, seed=2)
+        assert same_training(short_training(checkpoints_file=file), short_training())
+
+    def test_two_at_once(self, tmp_path):
+        file = tmp_path / "c.dat"
+
+        def train_the_same(*_args, **_kwargs):
+            with pytest.raises(BlockingIOError, match=r"c_latest\.dat is being written by this process"):
+                short_training(checkpoints_file=file)
+
+        short_training(checkpoints_file=file, post_batch_fn=train_the_same)
+
+    @pytest.mark.parametrize("fails", ["c.dat", "c_latest.dat"])
+    def test_a_checkpoint_that_cannot_be_written_costs_no_run(self, tmp_path, monkeypatch, capsys, fails):
+        def save(data, path):
+            if Path(path).name == fails:
+                raise OSError(f"cannot write {path} (No space left on device)")
+            save_checkpoint(data, path)
+
+        monkeypatch.setattr(training, "save_checkpoint", save)
+        assert same_training(short_training(checkpoints_file=tmp_path / "c.dat"), short_training())
+        assert f"{fails} (No space left on device). Training goes on." in capsys.readouterr().err
+        assert not (tmp_path / fails).exists()
+
+
+class TestTrainInto:
+    """With a results file; `train_into` is what the command `train` does."""
+
+    @staticmethod
+    def train(out, **kwargs):
+        return experiments.train_into("cpg", out, **{**SHORT, "max_episodes": 9, **kwargs})
+
+    def test_writes_the_results(self, tmp_path):
+        data = self.train(tmp_path / "r.dat")
+        assert same_training(data, short_training())
+        assert same_training(load_training_data(tmp_path / "r.dat")["cpg"], data)
+
+    def test_a_stopped_run_goes_on(self, tmp_path):
+        how = {"out": tmp_path / "r.dat", "checkpoints_file": tmp_path / "c.dat"}
+        with pytest.raises(KeyboardInterrupt):
+            self.train(**how, post_batch_fn=InterruptAt(1))
+        assert load_training_data(tmp_path / "r.dat")["cpg"]["episode_num"] == [3, 6]
+        assert same_training(self.train(**how), short_training())
+
+    def test_whole_results_stay(self, tmp_path):
+        whole = self.train(tmp_path / "r.dat")
+        before = (tmp_path / "r.dat").read_bytes()
+        assert same_training(self.train(tmp_path / "r.dat", post_batch_fn=InterruptAt(0)), whole)
+        with pytest.raises(ValueError, match=r"r\.dat is of another run: seed is 1 there, and 2 here"):
+            self.train(tmp_path / "r.dat", seed=2)
+        assert (tmp_path / "r.dat").read_bytes() == before
+
+    def test_longer_results_are_not_replaced_by_shorter_ones(self, tmp_path):
+        for batch_idx in (1, 0):
+            with pytest.raises(KeyboardInterrupt):
+                self.train(tmp_path / "r.dat", post_batch_fn=InterruptAt(batch_idx))
+        assert load_training_data(tmp_path / "r.dat")["cpg"]["episode_num"] == [3, 6]
+
+    def test_stopped_before_the_first_batch(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(experiments.PolicyTrainer, "train", interrupted_at_once)
+        with pytest.raises(KeyboardInterrupt):
+            self.train(tmp_path / "r.dat", checkpoints_file=tmp_path / "c.dat")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_holds_something_else(self, tmp_path):
+        (tmp_path / "r.dat").write_text("precious")
+        with pytest.raises(ValueError, match=r"r\.dat is not a results file"):
+            self.train(tmp_path / "r.dat")
+        dump_training_data({"cpg": {"loss_p": [1.0]}}, tmp_path / "old.dat")
+        with pytest.raises(ValueError, match=r"old\.dat is of another run: configuration is 'not said'"):
+            self.train(tmp_path / "old.dat")
+
+    def test_a_restart_keeps_the_results_aside(self, tmp_path):
+        self.train(tmp_path / "r.dat")
+        self.train(tmp_path / "r.dat", seed=2, restart=True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["r.dat", "r_before1.dat"]
 
 
 class TestRefused:
@@ -287,6 +434,7 @@ class TestRefused:
         "argument",
         [
             *({name: value} for name in ("seed", "num_workers") for value in (-1, "1", 1.5)),
+            {"seed": 2**63},
             *({name: value} for name in ("max_episodes", "running_mean_len") for value in (0, 1.5, "10")),
             *({"target_reward": value} for value in (math.nan, "200", None)),
             {"device": "tpu"},
@@ -331,8 +479,8 @@ class TestCheckpoint:
     @pytest.mark.parametrize(
         "change",
         [
-            *({"net_type": "Transformer"}, {"env_name": "Nowhere-v0"}, {"env_name": 3}, {"env_name": None}),
-            *({"hp": [1]}, {"hp": None}, {"params": {"weight": torch.ones(2)}}, {"params": 3}),
+            *({"net_type": "Transformer"}, {"env_name": "Nowhere-v0"}, {"env_name": None}),
+            *({"hp": {}}, {"hp": {**HP, "hidden_layers": [10**9]}}, {"params": {"weight": torch.ones(2)}}),
         ],
         ids=str,
     )
@@ -363,8 +511,25 @@ class TestRunOrLoad:
     def test_an_interrupted_run_is_not_taken_for_a_whole_one(self, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run_or_load(tmp_path / "exp.dat", ["vpg", "cpg"], post_batch_fn=InterruptAt(0), **SHORT)
-        assert [path.name for path in tmp_path.iterdir()] == ["exp_interrupted.dat"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".exp_vpg.dat", "exp_interrupted.dat"]
         assert load_training_data(tmp_path / "exp_interrupted.dat")["vpg"]["episode_num"] == [3]
+
+    def test_a_stopped_one_goes_on(self, tmp_path):
+        idxs = []
+        with pytest.raises(KeyboardInterrupt):
+            run_or_load(tmp_path / "exp.dat", ["vpg", "cpg"], post_batch_fn=InterruptAt(0), **SHORT)
+        results = run_or_load(
+            tmp_path / "exp.dat", ["vpg", "cpg"], post_batch_fn=lambda idx, *_, final: idxs.append(idx), **SHORT
+        )
+        assert idxs == [1, 0, 1]
+        assert same_training(results["vpg"], train_config("vpg", **SHORT))
+        assert not list(tmp_path.glob(".exp*"))
+
+    def test_with_other_hyperparameters_a_stopped_one_begins_anew(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run_or_load(tmp_path / "exp.dat", ["vpg"], post_batch_fn=InterruptAt(0), **SHORT)
+        other = {**SHORT, "hp": {**HP, "gamma": 0.5}}
+        assert same_training(run_or_load(tmp_path / "exp.dat", ["vpg"], **other)["vpg"], train_config("vpg", **other))
 
 
 class TestLongRun:
@@ -377,7 +542,8 @@ class TestLongRun:
     def test_interrupted_after_a_batch(self, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             train_long(tmp_path, post_batch_fn=InterruptAt(0), **SHORT)
-        assert [path.name for path in tmp_path.iterdir()] == ["Beresheet-v2-ac.dat"]
+        assert {path.name for path in tmp_path.iterdir()} == {"Beresheet-v2-ac.dat", "Beresheet-v2-ac_latest.dat"}
+        assert same_training(train_long(tmp_path, **SHORT), train_aac(**SHORT))
 
     def test_interrupted_before_the_first_batch(self, tmp_path, monkeypatch):
         monkeypatch.setattr(experiments.PolicyTrainer, "train", interrupted_at_once)
