@@ -220,7 +220,7 @@ class _Workers:
             batch_size=None,
             num_workers=num_workers,
             collate_fn=_as_it_is,
-            worker_init_fn=_prepare_worker,
+            worker_init_fn=partial(_prepare_worker, self.stream.closing),
             multiprocessing_context=self.stream.context,
             generator=torch.Generator(),  # it draws a seed for the workers, and would take it from the caller's
             in_order=False,  # who is free plays next; batches are put in order by the episodes' numbers
@@ -256,7 +256,7 @@ class _Workers:
         """End the workers, which wait for a batch or finish their episodes; one that takes long is stopped."""
         self.stream.closing.set()
         self.stream.ask_for(0)
-        stop = threading.Timer(CLOSE_GRACE_SECONDS, lambda: [worker.kill() for worker in self.iterator._workers])
+        stop = threading.Timer(CLOSE_GRACE_SECONDS, lambda: [worker.terminate() for worker in self.iterator._workers])
         stop.start()
         try:
             self.iterator._shutdown_workers()  # what the iterator's own __del__ does, but now
@@ -268,10 +268,12 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _prepare_worker(worker_id: int) -> None:
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to the whole group, too: the learner ends the workers
+def _prepare_worker(closing: Any, worker_id: int) -> None:
+    """Leave signals that are sent to all processes to the learner, which ends the workers; by SIGTERM, if it has to."""
+    for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if closing.is_set() else None)
     one_blas_thread()
 
 

@@ -28,6 +28,8 @@ def record(configuration, seed, reward, episodes_to_200=None):
         "seed": seed,
         "episodes": 100,
         "episodes_to_200": episodes_to_200,
+        "best_mean_reward": reward,
+        "overrides": [],
         "curves": {"episode_num": [50, 100], "mean_reward": [0.0, reward], "loss_p": [1.0, 2.0]},
         "evaluation": {"final": evaluation},
     }
@@ -104,13 +106,19 @@ def test_curves_of_seeds_are_their_interquartile_mean():
 
 def test_every_seed_is_a_dot_beside_the_bar_of_all():
     figure = plots.plot_evaluations(RUNS)
-    final, best = figure.axes
-    assert [final.get_title(), best.get_title()] == ["final weights", "best weights"]
-    assert "actions sampled; right and empty: greedy" in figure.get_suptitle()
-    for ax in (final, best):
-        dots = sorted(y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata())
-        assert dots == [100.0, 100.0, 250.0, 250.0, 260.0, 260.0, 270.0, 270.0]  # sampled and greedy
-        assert sorted(bar.get_height() for bar in ax.patches) == [100.0, 100.0, 260.0, 260.0]
+    [ax] = figure.axes
+    dots = sorted(y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata())
+    assert dots == [100.0, 100.0, 250.0, 250.0, 260.0, 260.0, 270.0, 270.0]  # sampled and greedy
+    assert sorted(bar.get_height() for bar in ax.patches) == [100.0, 100.0, 260.0, 260.0]
+
+
+def test_an_ablation_has_a_row_for_each_piece_that_is_left_out():
+    runs = [{**run, "overrides": overrides} for run in RUNS for overrides in ([], ["gamma=0.9"])]
+    vpg, aac = plots.plot_ablation(runs).axes
+    assert [label.get_text() for label in aac.get_yticklabels()] == ["the recipe", "gamma=0.9"]
+    dots = [list(line.get_xdata()) for line in aac.lines if line.get_marker() == "o"]
+    assert dots == [[250.0, 260.0, 270.0]] * 2
+    assert vpg.get_title() == "vpg"
 
 
 def test_the_fraction_of_seeds_that_reached_200_rises_with_each():

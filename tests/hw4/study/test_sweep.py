@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cs236781.files import lock
 from hw4.env import make_env
 from hw4.experiments import hyperparams_of, train_config
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
@@ -16,6 +17,7 @@ from hw4.study.evaluation import evaluate
 from hw4.study.sweep import Run, SweepError, compact_curves, episodes_to, load_runs, run_one, runs_of, sweep
 
 ROOT = Path(__file__).resolve().parents[3]
+RECORD = {"overrides": [], "episodes": 6000, "best_mean_reward": 1.0, "episodes_to_200": None, "evaluation": {}}
 TINY = ("hidden_layers=[4]", "batch_size=2")
 
 
@@ -32,7 +34,7 @@ def done(monkeypatch):
         for number, (run, folder) in enumerate(arguments):
             runs.append(run)
             if run.seed != 13:
-                record = {"configuration": run.configuration, "seed": run.seed, "overrides": list(run.overrides)}
+                record = {**RECORD, "configuration": run.configuration, "seed": run.seed}
                 (folder / f"{run.name}.json").write_text(json.dumps(record))
             yield number, "ValueError: no luck" if run.seed == 13 else None
 
@@ -110,7 +112,9 @@ class TestRecord:
         p_net = AACPolicyNet.build_for_env(make_env(), **hp)
         p_net.load_state_dict(train_config("aac", hp=hp, seed=5, max_episodes=8, num_workers=0)["model_state"])
         for choice in ("sampled", "greedy"):
-            expected = evaluate(AACPolicyAgent, p_net, episodes=3, seed=5, greedy=choice == "greedy")
+            expected = evaluate(
+                AACPolicyAgent, p_net, hp["action_repeat"], episodes=3, seed=5, greedy=choice == "greedy"
+            )
             assert record["evaluation"]["final"][choice] == expected
         assert record["evaluation"].keys() == {"final"}
 
@@ -155,11 +159,34 @@ class TestSweep:
             sweep(runs_of(["aac"], [12, 13, 14]), tmp_path / "out.json")
         assert [run.seed for run in done] == [12, 13, 14, 13]
 
-    @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"runs": [1]}'])
+    @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"runs": [1]}', "[" * 100_000])
     def test_refuses_a_file_of_another_kind(self, tmp_path, content):
         (tmp_path / "out.json").write_text(content)
         with pytest.raises(ValueError, match=r"out\.json"):
             sweep(runs_of(["aac"], [1]), tmp_path / "out.json")
+
+    @pytest.mark.parametrize("name", ["../../precious", "aac-1-0123456789ab/../x", "aac-1", 3])
+    def test_a_name_in_a_file_is_never_a_path(self, tmp_path, done, name):
+        (tmp_path / "precious.json").write_text("{}")
+        record = {**RECORD, "name": name, "configuration": "aac", "seed": 1}
+        (tmp_path / "out.json").write_text(json.dumps({"runs": [record]}))
+        with pytest.raises(ValueError, match=r"out\.json is damaged, or of another kind"):
+            sweep(runs_of(["aac"], [1]), tmp_path / "out.json")
+        assert (tmp_path / "precious.json").exists()
+
+    def test_files_whose_names_begin_alike_share_no_folder(self, tmp_path, done):
+        for name in ("s.v1", "s.v2"):
+            with pytest.raises(SweepError):
+                sweep(runs_of(["aac"], [12, 13]), tmp_path / name)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["s.v1.runs", "s.v2.runs"]
+
+    def test_a_second_sweep_on_the_file_is_refused(self, tmp_path, done):
+        with (
+            lock(tmp_path / "out.json"),
+            pytest.raises(BlockingIOError, match=r"out\.json is being written by this process"),
+        ):
+            sweep(runs_of(["aac"], [1]), tmp_path / "out.json")
+        assert done == []
 
     def test_processes_give_the_records_of_this_one(self, tmp_path):
         runs = runs_of(["aac", "vpg"], [1], TINY, episodes=4)
