@@ -329,5 +329,10 @@ def figures(
         print(out_dir / f"{name}.png")
 
 
+def main(arguments: list[str]) -> int:
+    """Run the command that the arguments name, and return the exit status."""
+    return run(app, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run(app, sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -26,11 +26,17 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK_COMMANDS = ["run-nb", "clear-nb", "prepare-submission"]
 TRAINING_COMMANDS = ["run-all", "train", "evaluate", "record", "plot", "sweep", "analyse", "figures"]
 INSTRUCTORS_COMMANDS = ["check-submission", "prepare-dist"]
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (getattr(signal, "SIGHUP", signal.SIGINT), 129)]
 COMMANDS = NOTEBOOK_COMMANDS + TRAINING_COMMANDS
 if (ROOT / "cs236781" / "grading").is_dir():
     COMMANDS += INSTRUCTORS_COMMANDS
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "COLUMNS": "80"}
 SETUP = "import sys\nimport main\nfrom cs236781.cli import run\n"
+STAGE = {
+    **{"episodes": 5, "batches": 2, "gradient": {"critic": {"variance": 1.0}}},
+    "critic": {"v": [], "q": [], "q10": [], "q90": []},
+    "time": {"ends": {}, "height": [], "where": {}},
+}
 COMMAND = f"{SETUP}@main.app.command()\ndef work():\n    {{}}\n\nsys.exit(run(main.app, ['work']))\n"
 
 
@@ -209,8 +215,8 @@ def test_run_nb_of_a_failing_notebook(notebook):
     assert nbformat.read(notebook, as_version=4).cells[0].outputs[0].ename == "ZeroDivisionError"
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_with_one_line_and_status_130(sent, tmp_path, notebook):
+@pytest.mark.parametrize(("sent", "status"), STOPS)
+def test_a_signal_ends_a_command_with_one_line(sent, status, tmp_path, notebook):
     started = tmp_path / "started"
     write_notebook(notebook, f"import time\nopen({str(started)!r}, 'w')\ntime.sleep(600)")
     process = start("run-nb", notebook, cwd=tmp_path, until=started)
@@ -218,7 +224,7 @@ def test_an_interrupt_ends_with_one_line_and_status_130(sent, tmp_path, notebook
     stderr = process.communicate(timeout=60)[1]
     assert stderr.splitlines()[-1] == "main.py run-nb: interrupted"
     assert "Traceback" not in stderr
-    assert process.returncode == 130
+    assert process.returncode == status
 
 
 def test_prepare_submission(tmp_path, notebook):
@@ -307,10 +313,28 @@ def test_plot_draws_results(trained, tmp_path):
 
 
 def test_analyse_writes_what_was_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(analysis, "analyse", lambda hp, seed: {"delta": hp["delta"], "seed": seed})
+    measured = {"explained_variance": {"episodes": [], "value": []}, "stages": {"x": STAGE}}
+    monkeypatch.setattr(analysis, "analyse", lambda hp, seed: {**measured, "delta": hp["delta"], "seed": seed})
     main.analyse(tmp_path / "new" / "a.json", seed=7)
-    measured = {"delta": experiments.hyperparams_of("aac")["delta"], "seed": 7}
-    assert json.loads((tmp_path / "new" / "a.json").read_text()) == measured
+    expected = {**measured, "delta": experiments.hyperparams_of("aac")["delta"], "seed": 7}
+    assert json.loads((tmp_path / "new" / "a.json").read_text()) == expected
+
+
+@pytest.mark.skipif(not (ROOT / "results" / "part1_seeds.json").exists(), reason="students receive no results")
+@pytest.mark.parametrize(
+    ("option", "content"),
+    [
+        ("--seeds", '{"runs": [{"name": "x"}]}'),
+        ("--seeds", "x"),
+        ("--analysis", "{}"),
+        ("--analysis", "[" * 100_000),
+        ("--analysis", '{"explained_variance": {"episodes": [], "value": []}, "stages": {"x": 1}}'),
+    ],
+)
+def test_figures_of_something_else_are_refused(tmp_path, option, content):
+    (tmp_path / "x.json").write_text(content)
+    result = run("figures", option, "x.json", "--out-dir", ".", cwd=tmp_path)
+    assert_refused(result, "figures", "x.json is damaged, or of another kind")
 
 
 @pytest.mark.skipif(not (ROOT / "results" / "analysis.json").exists(), reason="students receive no results")
@@ -320,36 +344,72 @@ def test_figures_draws_the_committed_results(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.png" for name in names]
 
 
-@pytest.mark.parametrize(
-    ("workers", "sent"),
-    [
-        (0, signal.SIGINT),
-        (0, signal.SIGTERM),
-        pytest.param(2, signal.SIGINT, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")),
-    ],
-)
-def test_an_interrupt_ends_training_and_keeps_what_was_learned(workers, sent, tmp_path):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are started by fork")
+@pytest.mark.parametrize(("workers", "sent", "status"), [(0, *STOPS[2]), *((2, *stop) for stop in STOPS)])
+def test_a_signal_to_all_processes_ends_training_and_keeps_what_was_learned(workers, sent, status, tmp_path):
     arguments = f"train cpg --set batch_size=2 --seed 0 --num-workers {workers} --out r.dat --checkpoint c.dat"
     process = start(*arguments.split(), cwd=tmp_path, until=tmp_path / "c.dat")
     if process.poll() is None:
-        os.killpg(process.pid, sent)  # as a terminal does: the workers get it too
+        os.killpg(process.pid, sent)  # as a terminal and Slurm do: the workers get it too
+        os.killpg(process.pid, sent)  # and again, while the first is being answered
     stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == 0, stderr
+    assert process.returncode == status, stderr
     assert "Traceback" not in stderr
     assert "interrupted" in stdout
     results = pickle.loads((tmp_path / "r.dat").read_bytes())["cpg"]
     assert len(results["mean_reward"]) == len(results["episode_num"]) >= 1
-    assert {path.name for path in tmp_path.iterdir()} == {"c.dat", "r.dat"}
+    assert {path.name for path in tmp_path.iterdir()} == {"c.dat", "c_latest.dat", "r.dat"}
+
+
+def test_a_killed_sweep_leaves_no_process(tmp_path):
+    """By SIGKILL, which it cannot answer."""
+    arguments = "sweep vpg --seeds 2 --jobs 2 --episodes 100000 --out s.json"
+    process = start(*arguments.split(), cwd=tmp_path, until=tmp_path / "s.json.runs")
+    time.sleep(3)  # its processes start
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
 
 
 def test_a_broken_pipe_is_quiet():
-    command = [sys.executable, "-c", COMMAND.format("while True: print('x' * 100)")]
+    command = [sys.executable, "-c", COMMAND.format("for _ in range(10000): print('x' * 100)")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 141
     process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_output_that_cannot_be_written_costs_no_work(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        command = [
+            sys.executable,
+            ROOT / "main.py",
+            *["train", "vpg", "--episodes", "4", "--num-workers", "0", "--out", "r.dat"],
+        ]
+        done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, stdout=full, stderr=full, timeout=120)
+    assert (tmp_path / "r.dat").exists()
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-"])
+def test_a_closed_stream_costs_no_work(redirection, trained, tmp_path):
+    command = f'exec "{sys.executable}" "{ROOT / "main.py"}" plot "{trained / "r.dat"}" --out a.png {redirection}'
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 0
+    assert (tmp_path / "a.png").exists()
+
+
+def test_a_name_that_the_terminal_cannot_show(trained, tmp_path):
+    result = run("plot", trained / "r.dat", "--out", "\u05d2.png", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert_done(result)
+    assert result.stdout == "\\u05d2.png\n"
 
 
 # --- JupyterLab's script
