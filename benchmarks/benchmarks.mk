@@ -1,5 +1,5 @@
 # Part of the Makefile above it, where this folder is.
-.PHONY: bench bench-peers mutants seeds ablation
+.PHONY: bench bench-peers mutants seeds ablation faults
 
 bench: $(INSTALLED)  ## measure the speed of sampling and training
 	$(PY) benchmarks/throughput.py
@@ -13,6 +13,9 @@ seeds: $(INSTALLED)  ## train the runs that the README reports, in hours; starte
 
 ablation: $(INSTALLED)  ## train the recipe with each of its pieces left out, in hours; started again, it goes on
 	$(PY) benchmarks/ablation.py
+
+faults: $(INSTALLED)  ## kill, stop, starve and damage trainings, and count what is lost (SHORT=1 for two minutes)
+	$(PY) -m benchmarks.faults $(if $(SHORT),--short,--out results/faults.txt)
 
 mutants: $(INSTALLED)  ## put small mistakes into the assignment, and count those that the tests notice (SAMPLE=100 a module)
 	$(PY) benchmarks/mutants.py $(if $(SAMPLE),--sample $(SAMPLE))
