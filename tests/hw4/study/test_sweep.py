@@ -77,18 +77,13 @@ class TestRuns:
         runs = [("cpg", 1), ("aac", 1), ("aac", 2), ("aac", 1, ("gamma=0.5",)), ("aac", 1, (), 10)]
         assert len({Run(*run).name for run in [*runs, ("aac", 1, (), 6000, 10)]}) == 6
 
-    @pytest.mark.parametrize(
-        ("file", "configurations", "seeds"),
-        [
-            ("part1_seeds.json", ["vpg", "epg", "bpg", "cpg", "aac", "aac_long"], range(100, 110)),
-            ("fresh_seeds.json", ["cpg", "aac", "aac_long"], range(200, 205)),
-        ],
-    )
-    def test_the_committed_records_are_of_the_runs_that_the_readme_names(self, file, configurations, seeds):
-        if not (ROOT / "results" / file).exists():
+    def test_the_committed_records_are_of_the_runs_of_make_seeds(self):
+        file = ROOT / "results" / "part1_seeds.json"
+        if not file.exists():
             pytest.skip("the results are not handed out")
-        runs = runs_of(configurations, seeds, evaluation_episodes=1000)
-        assert {run.name for run in runs} == {record["name"] for record in load_runs(ROOT / "results" / file)}
+        runs = runs_of(["cpg", "aac"], range(1000, 1100), evaluation_episodes=1000)
+        runs += runs_of(["vpg", "epg", "bpg", "aac_long"], range(1000, 1020), evaluation_episodes=1000)
+        assert {record["name"] for record in load_runs(file)} <= {run.name for run in runs}
 
     def test_the_order_in_which_hyperparameters_are_written_changes_no_name(self, monkeypatch):
         run, hp = Run("aac", 1), Run("aac", 1).hyperparams()
