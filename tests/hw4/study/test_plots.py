@@ -39,7 +39,7 @@ RUNS = [
     record("vpg", 1, 100.0),
     record("aac", 3, 260.0),
 ]
-NOISE = {name: {"variance": 10.0} for name in ("total return", "reward to go", "mean baseline", "critic")}
+NOISE = {name: {"variance": 10.0} for name in ("total return", "reward to go", "batch mean", "leave-one-out", "critic")}
 STAGE = {
     "episodes": 500,
     "batches": 200,
@@ -121,7 +121,7 @@ def test_the_fraction_of_seeds_that_reached_200_rises_with_each():
 
 
 def test_gradient_noise_has_a_bar_for_each_estimator_and_stage():
-    assert [bar.get_height() for bar in plots.plot_gradient_noise(ANALYSIS).axes[0].patches] == [10.0] * 8
+    assert [bar.get_height() for bar in plots.plot_gradient_noise(ANALYSIS).axes[0].patches] == [10.0] * 10
 
 
 def test_the_critic_has_a_panel_for_each_stage_and_one_over_training():
