@@ -68,8 +68,8 @@ parameters of the variance from batch to batch. Three things to see:
   zero: late in a run, when all landings are good, more than early, when some returns are above zero and most below.
   The batch's own mean looks quieter than leave-one-out in part because it also takes some of the gradient away:
   an episode's weight in it is about one in the number of episodes (section 6.2).
-- *The critic* knows **where** the lander is: all is still to come in the air, and nothing on the ground. It can take out
-  no more than it has learned, so compare its bars with the figure of question 2.
+- *The critic* knows **where** the lander is: all is still to come in the air, and nothing on the ground. It can take
+  out no more than it has learned, so compare its bars with the figure of question 2.
 
 In expectation the five agree, but for the batch's mean. So the differences are noise, and noise alone is what a
 baseline changes.
@@ -134,8 +134,8 @@ all the while, from `beta` to `beta_end`, so the curve crosses zero where $\beta
 
 **2. AAC beside `cpg`.**
 
-The curve is the same in kind, with the same three parts. At first AAC is no faster, for its critic knows nothing yet. Then
-its baseline is the better one. A baseline for the whole batch can tell a good episode from a bad one; one for each
+The curve is the same in kind, with the same three parts. At first AAC is no faster, for its critic knows nothing yet.
+Then its baseline is the better one. A baseline for the whole batch can tell a good episode from a bad one; one for each
 state can tell, near the ground, a better step from a worse, as both are compared with what is usual *there*. That
 leaves less noise, and AAC spends the gain on smaller batches, hence more updates from the same episodes.
 Its `loss_p` begins far from zero and swings more widely than that of `cpg`: its weights are not centred in each
@@ -144,13 +144,13 @@ for AAC, since its baseline is a function. `loss_e` starts nearer to 0 because i
 
 Is AAC better? One seed can't say. Section 11 compares the two seed by seed.
 
-**3. What holds a run up, and what carries it over.** The figure above shows where the lander takes its decisions at three
-stages, and what it decides there. To come to rest takes about 25 steps in a row in which no engine fires. A policy
-that draws each of them anew and does nothing half of the time gets there once in $2^{25}$ attempts. So the hundred
-points are never seen, and what is left to tell quiet from noise is the fuel, 0.03 points a pulse of a side engine,
-against returns that vary by several points for other reasons. Once rest is found now and then, its hundred points teach
-the policy to be quiet, and that quickly. That is why runs linger, and then jump. The recipe has a piece
+**3. What holds a run up, and what carries it over.** The figure above shows where the lander takes its decisions at
+three stages, and what it decides there. To come to rest takes about 25 steps in a row in which no engine fires. A
+policy that draws each of them anew and does nothing half of the time gets there once in $2^{25}$ attempts. So the
+hundred points are never seen, and what is left to tell quiet from noise is the fuel, 0.03 points a pulse of a side
+engine, against returns that vary by several points for other reasons. Once rest is found now and then, its hundred
+points teach the policy to be quiet, and that quickly. That is why runs linger, and then jump. The recipe has a piece
 against each part of this: actions are held for a few steps, so that rest takes fewer decisions; the first policy
-prefers doing nothing, which flight unlearns and the ground, seen later, does not quite; $\beta$ is large while there is
-much to try, and below zero when it is time to choose. `docs/results.md` shows what each of them is worth.
+prefers doing nothing, which flight unlearns and the ground, seen later, does not quite; $\beta$ is large while there
+is much to try, and below zero when it is time to choose. `docs/results.md` shows what each of them is worth.
 """
