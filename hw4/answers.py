@@ -59,7 +59,7 @@ Let the first return 100 and the second 101.
 Both say, on average, to draw the first action a little less often. Without the baseline, one needs some
 $(50.25/0.25)^2 \approx 40\,000$ samples before that average stands out from the noise; with it, one is enough.
 
-**Measured.** The figure and the table above are of one actor-critic run. At three stages of its training, batches were
+**Measured.** The figure above is of one actor-critic run. At three stages of its training, batches were
 played by the same parameters, and the gradient was estimated from each in five ways. A bar is the sum over all
 parameters of the variance from batch to batch. Three things to see:
 

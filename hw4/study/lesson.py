@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
+from tabulate import tabulate
 from torch import Tensor, nn
 
 from hw4.experiments import MAX_EPISODES
@@ -23,6 +24,8 @@ from hw4.rl_ac import AACPolicyAgent
 from hw4.rl_pg import ACTIVATIONS
 from hw4.study.analysis import HEIGHT, train_with_snapshots
 from hw4.study.evaluation import ENDINGS, fresh_flights
+from hw4.study.plots import LEVELS
+from hw4.study.sweep import episodes_to
 
 FILE = Path(__file__).with_suffix(".npz")
 STAGES = (4, 800, 1000, 6000)  # episodes trained by then
@@ -176,3 +179,16 @@ def map_of(
     shape = (N_POINTS, N_POINTS)
     probabilities = torch.softmax(logits, dim=1).reshape(*shape, -1)
     return Map(x.numpy(), y.numpy(), probabilities.numpy(), values.reshape(shape).numpy())
+
+
+def progress_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """When each run first had a mean reward of each of plots.LEVELS, as a Markdown table, with its best and its last.
+
+    :param results: {configuration: training_data}.
+    """
+    rows = []
+    for name, data in results.items():
+        until = {f"episodes to {level}": episodes_to(level, data) for level in LEVELS}
+        row = {"run": f"`{name}`", **{title: "-" if count is None else count for title, count in until.items()}}
+        rows.append({**row, "best": f"{max(data['mean_reward']):.0f}", "last": f"{data['mean_reward'][-1]:.0f}"})
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)

@@ -80,7 +80,7 @@ def plot_experiment_results(results: Mapping[str, Mapping[str, Any]], fig: Figur
 @_in_style()
 def plot_seeds(runs: Sequence[Record]) -> Figure:
     """Learning curves over seeds, in the panels of `plot_experiment_results`: a line is the interquartile mean of the
-    seeds, and its band the 95% bootstrap interval.
+    seeds, whose number stands beside its name, and its band the 95% bootstrap interval.
 
     :param runs: a sweep's records. The seeds of a configuration have the same length and batch size.
     """
@@ -90,7 +90,7 @@ def plot_seeds(runs: Sequence[Record]) -> Figure:
             if name in group[0]["curves"]:
                 episodes = group[0]["curves"]["episode_num"]
                 middle, low, high = bootstrap_ci(np.array([run["curves"][name] for run in group]))
-                label = f"{config} ({len(group)} seeds)"
+                label = f"{config} ({len(group)})"
                 ax.plot(episodes, middle, linestyle=LINES[config], label=label, color=COLOURS[config], linewidth=1.2)
                 ax.fill_between(episodes, low, high, color=COLOURS[config], alpha=0.15, linewidth=0)
         _describe(ax, name, PANELS[name])
@@ -172,7 +172,9 @@ def plot_gradient_noise(analysis: Mapping[str, Any]) -> Figure:
         bars = ax.bar(columns, variances, 0.16, label=name, color=colour)
         ax.bar_label(bars, [f"{variance:.3g}" for variance in variances], fontsize=7)
     ax.set_yscale("log")
-    ax.set_xticks(range(len(stages)), [f"{name}: after {stage['episodes']} episodes" for name, stage in stages.items()])
+    ax.set_xticks(
+        range(len(stages)), [f"{name},\nafter {stage['episodes']} episodes" for name, stage in stages.items()]
+    )
     ax.set_title(f"the policy gradient's variance over {first['batches']} batches, at the same parameters")
     ax.set_ylabel("sum of the components' variances")
     ax.grid(axis="y", alpha=0.3)
@@ -209,9 +211,10 @@ def plot_state_occupancy(analysis: Mapping[str, Any]) -> Figure:
     """Question 3: how high the lander is, step by step, and where it spends its time doing what."""
     stages = analysis["stages"]
     fig, (left, right) = _subplots(nrows=2, height=5.4)
-    for (name, stage), style in zip(stages.items(), (":", "--", "-"), strict=False):
+    styles = ((":", "#D55E00"), ("--", "#767676"), ("-", "#0072B2"))
+    for (name, stage), (style, colour) in zip(stages.items(), styles, strict=False):
         ends = ", ".join(f"{fraction:.0%} {end}" for end, fraction in stage["time"]["ends"].items())
-        left.plot(stage["time"]["height"], linestyle=style, label=f"{name} ({ends})")
+        left.plot(stage["time"]["height"], linestyle=style, color=colour, label=f"{name} ({ends})")
     _describe(left, "height, median over the episodes that go on", "height above the pad")
     left.legend()
     left.set_xlabel("decision")
@@ -345,7 +348,10 @@ def _label_ends(ax: Axes) -> None:
     ends = sorted(
         (float(np.asarray(line.get_ydata())[-1]), str(line.get_label()), line.get_color()) for line in ax.lines
     )
-    place = -np.inf
-    for y, label, colour in ends:
-        place = max(y, place + 0.07 * (high - low))
+    gap = 0.07 * (high - low)
+    places = np.array([y for y, _, _ in ends])
+    for row in range(1, len(places)):
+        places[row] = max(places[row], places[row - 1] + gap)
+    top = high - gap * np.arange(len(places))[::-1]  # where they would be if they all hung from above
+    for place, (_, label, colour) in zip(np.minimum(places, top), ends, strict=True):
         ax.text(1.02, place, label, color=colour, transform=ax.get_yaxis_transform(), va="center", fontsize="small")

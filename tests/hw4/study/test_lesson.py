@@ -77,3 +77,10 @@ def test_a_map_asks_for_each_state_of_its_plane():
     assert made.probabilities[:, 0, 2] == pytest.approx(0.0, abs=1e-6)
     assert made.probabilities[:, -1, 2] == pytest.approx(1.0)
     assert made.probabilities.shape == (lesson.N_POINTS, lesson.N_POINTS, 4)
+
+
+def test_progress_is_when_a_full_window_first_was_there():
+    data = {"episode_num": [50, 100, 150], "mean_reward": [120.0, 90.0, 160.0]}
+    header, _, row = lesson.progress_table({"cpg": data}).splitlines()
+    assert [cell.strip() for cell in header.split("|")[1:-1]][:2] == ["run", "episodes to 0"]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["`cpg`", "100", "150", "150", "-", "160", "160"]

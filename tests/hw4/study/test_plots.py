@@ -97,7 +97,7 @@ def test_records_are_grouped_in_the_order_of_the_configurations():
 
 def test_curves_of_seeds_are_their_interquartile_mean():
     axes = plots.plot_seeds(RUNS).axes
-    assert curves(axes[3]) == {"vpg (1 seeds)": ([50, 100], [0.0, 100.0]), "aac (3 seeds)": ([50, 100], [0.0, 260.0])}
+    assert curves(axes[3]) == {"vpg (1)": ([50, 100], [0.0, 100.0]), "aac (3)": ([50, 100], [0.0, 260.0])}
     assert len(axes[3].collections) == 2  # the bands
     assert curves(axes[1]) == {}  # not recorded
 
