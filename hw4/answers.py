@@ -47,7 +47,7 @@ than usual* this went; the terms shrink, their mean does not. Also the signs bec
 without a baseline, where all returns are positive, every action taken is made more likely, bad ones too, and only
 the differences in how much tell them apart.
 
-**An example.** One state, two actions, each with probability 1/2, where $\pi$ is a softmax of scores $(\theta, 0)$;
+**An example.** One state, two actions, each with probability 1/2, where $\pi$ is a softmax of logits $(\theta, 0)$;
 then $\frac{\partial}{\partial\theta}\log\pi(a)$ is $+\frac12$ for the first action and $-\frac12$ for the second.
 Let the first return 100 and the second 101.
 
@@ -57,27 +57,22 @@ Let the first return 100 and the second 101.
 | baseline $b = 100.5$ | $-0.25$ | $-0.25$ | $-0.25$ | $0$ |
 
 Both say, on average, to draw the first action a little less often. Without the baseline, one needs some
-$(50.25/0.25)^2 \approx 40\,000$ samples before that average stands out from the noise; with it, one is enough. The
-lander is the same case with more noise: in a batch of early, crashing episodes all returns are far below zero, and
-in late ones far above.
+$(50.25/0.25)^2 \approx 40\,000$ samples before that average stands out from the noise; with it, one is enough.
 
-**Measured.** The figure above is of one actor-critic run, seed 100. At three stages of its training 200 batches of 8
-episodes were played by the same parameters, and the gradient was estimated from each in four ways; the bars are the
-sum over all parameters of the variance from batch to batch.
+**Measured.** The figure above is of one actor-critic run. At three stages of its training, batches were
+played by the same parameters, and the gradient was estimated from each in five ways. A bar is the sum over all
+parameters of the variance from batch to batch. Three things to see:
 
-| weight of $\nabla\log\pi$ | after 500 episodes | after 1500 | after 6000 |
-|---|---|---|---|
-| return of the whole episode | 53.2 | 109.7 | 462.6 |
-| reward to go | 51.9 | 17.5 | 147.4 |
-| less the batch's mean | 27.2 | 10.7 | 16.6 |
-| less the critic's value | 29.9 | 2.3 | 13.3 |
+- *Reward to go* leaves out what an action cannot have changed. That helps the more, the longer an episode is.
+- *The mean* takes out what all returns of the batch have in common. That helps the more, the further they all are from
+  zero: late in a run, when all landings are good, more than early, when some returns are above zero and most below.
+  The batch's own mean looks quieter than leave-one-out in part because it also takes some of the gradient away:
+  an episode's weight in it is about one in the number of episodes (section 6.2).
+- *The critic* knows **where** the lander is: all is still to come in the air, and nothing on the ground. It can take
+  out no more than it has learned, so compare its bars with the figure of question 2.
 
-The mean gradient is the same for all four, as it has to be: after 500 episodes its squared length, less the noise's
-share, is 12.5, 14.2, 12.3 and 12.9; later it is lost in the noise. (The batch's own mean takes a little of the gradient
-with it, since each sample is part of it.) The mean halves the variance early, when all returns are far below zero, and
-divides it by nine at the end, when they are all far above. The critic knows nothing after 500 episodes, and is no
-better than the mean; on the plateau, after 1500, it divides what the mean leaves by almost five, because it knows
-*where* returns are high: all is still to come in the air, and nothing on the ground.
+In expectation the five agree, but for the batch's mean. So the differences are noise, and noise alone is what a
+baseline changes.
 """
 
 part1_q2 = r"""
@@ -97,79 +92,65 @@ What it rests on: the actions must come from the current policy, or the average 
 which is one more reason to learn from on-policy data only. Even so the target moves with each update, and the
 critic follows a little behind. And here episodes are cut off after 300 steps, which the state does not show; the
 critic learns the mean over the times at which a state is visited. None of this biases the policy's gradient: any
-function of the state alone is a valid baseline, and a poor $v$ only takes out less of the variance.
+function of the state alone, learned from earlier episodes, is a valid baseline, and a poor $v$ only takes out less of
+the variance.
 
-**Measured**, in the figure above (seed 100). The critic explains none of the returns' variance until about episode 500,
-64% after 1000, and 66% to 89% from there to episode 3250. It can't get to all: a part is the $\varepsilon$ of
-the draws still to come, which no function of the state foretells. From episode 4000 on it explains 7% to 24%, and is
-no worse for that. The lander now comes to rest, so that nearly every state promises the same 60 to 100 points, and
-$\varepsilon$ is most of the variance there is. The other panels sort the states by the prediction: where the mean
-return lies on the dotted line, the critic is right on average, however wide the band of the returns around it.
+**Measured**, in the figure above. The last panel shows how much of the returns' variance the critic explains in the
+course of a run. It can't get to all: a part is the $\varepsilon$ of the draws still to come, which no function of the
+state foretells. Nor does a low value late in a run mean that the critic has become worse. When nearly every state
+promises the same landing, there is little left to explain but $\varepsilon$. The other panels sort the states by the
+prediction: where the mean return lies on the dotted line, the critic is right on average, however wide the band of
+the returns around it.
 """
 
 part1_q3 = r"""
-All figures of parts 1 and 2 are of the runs shown above: one run each, with seed 42, of 6000 episodes.
+The curves are of one run each. The table above says when each of them passed a level, and the figures of section 11 say
+which differences hold on many seeds.
 
 **1. The four policy-gradient runs.**
 
-*mean_reward.* All begin at about $-130$: the first policy prefers to do nothing (`initial_scores`), and falls. To
-find that engines help takes `cpg` the shortest time: it passes 0 after 500 episodes, `bpg` after 1000, `vpg` after
-1770, `epg` after 1960. That is the baseline: it lowers the variance, so that the same samples point in a better
-direction. Then all meet the same obstacle, a plateau at about 100, where episodes last nearly the full 300 steps:
-the lander has learned not to crash. Only coming to rest earns the last hundred points, and ends the episode; it
-takes dozens of steps in a row in which no engine fires. Here the other term counts. The two runs with an entropy
-loss get over: `epg` passes 150 after 4560 episodes (best 191, last 136); `cpg` does after 3060, falls back to 90,
-and is over for good at 5500 (best 195, last 172). The two without stay: `vpg` (best 141, last 135) and `bpg` (best
-131, last 115). Over 150 fresh episodes of the final parameters, the mean probability of doing nothing on both legs
-is 0.90 for `cpg` and 0.99 for `epg`, and 57% and 55% of their episodes end at rest. It is less than 0.01 for `bpg`,
-and 0.65 for `vpg`, which is not enough: 67% and 88% of their episodes end by the time limit. An entropy loss keeps
-actions alive that seem useless in flight, until the ground, where one of them is just what is needed. Is that a
-rule? Not alone: on ten other seeds each (section 11), six of the `vpg` runs, five of `epg`, four of `bpg` and all
-ten of `cpg` reach a mean reward of 200. Neither term by itself is better than none, and both together leave little
-to luck, with hyperparameters that were tuned for both.
+*mean_reward.* All four begin alike, as the first policy does nothing most of the time (`initial_logits`), and falls. A
+rise then has three parts. The first is to learn that engines help; it ends when the mean passes zero. Here the
+baseline counts: it lowers the variance, so that the same episodes point in a better direction. The second is to learn
+not to crash, and it leads to a shelf at 100 to 150 points: the lander flies to the pad, stands on it with its engines
+pulsing, and the episode ends by the time limit. The third is to come to rest, for the last hundred points. Here the
+entropy term counts. While $\beta$ is above zero it keeps actions alive that seem useless in flight, doing nothing
+among them, until the ground, where just that is needed; once $\beta$ is below zero it makes the policy choose, and a
+habit becomes a certainty. A curve that goes down for a while is no failure of the program. The policy that collected
+the last hundred episodes is not the one that collects the next, and a step that was too long has to be learned back.
 
-*loss_p.* It is no measure of success. Without a baseline it is about the mean return times $-\log\pi$: about $-60$
-at first, while returns are negative, and $+18$ (`vpg`) and $+26$ (`epg`) in the last third, when they are positive.
-With a baseline it stays near 0 throughout, because the weights have mean zero in each batch, and its fluctuations
-are smaller: over the first thousand episodes it has a standard deviation of 1.1 (`bpg`) and 0.7 (`cpg`), against 14
-and 17. This is the variance reduction, seen directly.
+*loss_p.* It is no measure of success. Without a baseline it is about the mean return times $-\log\pi$: below zero while
+returns are, and above it when they are, so it *rises* as the agent improves. With a baseline it stays near 0
+throughout, because the weights have mean zero in each batch. Nor is its spread the variance of the gradient: a loss is
+one number and its gradient a vector, and a weight that all steps share moves the first without saying anything
+about the second. The table of section 9.5 has both side by side.
 
-*baseline.* The mean of the q-values, so it follows the reward: from about $-70$ to $+19$ for `bpg`, which stays on
-the plateau, and $+48$ for `cpg`, which lands. It is far below the total reward, being the mean over all steps of
-what is still to come, discounted.
+*baseline.* The mean of the q-values, so it follows the reward, far below it: it is the mean over all steps of what is
+still to come, discounted.
 
-*loss_e.* It is $-\beta$ times the entropy's share of its maximum. $\beta$ begins at 1, so that $-0.38$, with which
-both curves start, is the share of a first policy that does nothing with probability 0.87. It goes down to $-0.9$
-(`cpg`) and $-0.7$ (`epg`) as the other actions are tried. Then $\beta$ falls, to 0.01 at half of the run, is below
-zero for a while, and ends at 0: the curve follows it, whatever the policy does.
+*loss_e.* It is $-\beta$ times the entropy's share of its maximum, so it shows two things at once. The share first
+rises, as the other actions are tried, and then falls, as the policy decides. $\beta$ goes down a straight line
+all the while, from `beta` to `beta_end`, so the curve crosses zero where $\beta$ does, whatever the policy does.
 
 **2. AAC beside `cpg`.**
 
-The curve is the same in kind: AAC passes 0 after 968 episodes (`cpg` after 500) and 100 after 1376 (1320), and both
-come to the plateau. AAC is slower at first, for its critic knows nothing yet, and while that is so it is hardly
-better than no baseline. That shows in `loss_p`, which begins at $-32$: its weights are not centred in each batch,
-but state by state. From there to the middle of the run the two are close, 131 and 139 after 3000 episodes. A
-baseline for the whole batch can tell a good episode from a bad one; one for each state can tell, near the ground, a
-better step from a worse, as both are compared with what is usual *there*. `baseline` has no curve for AAC, since
-its baseline is a function; `loss_e` starts nearer to 0 because its $\beta$ is smaller.
+The curve is the same in kind, with the same three parts. At first AAC is no faster, for its critic knows nothing yet.
+Then its baseline is the better one. A baseline for the whole batch can tell a good episode from a bad one; one for each
+state can tell, near the ground, a better step from a worse, as both are compared with what is usual *there*. That
+leaves less noise, and AAC spends the gain on smaller batches, hence more updates from the same episodes.
+Its `loss_p` begins far from zero and swings more widely than that of `cpg`: its weights are not centred in each
+batch, but state by state, and that is what a critic which is wrong by a constant looks like. `baseline` has no curve
+for AAC, since its baseline is a function. `loss_e` starts nearer to 0 because its $\beta$ is smaller.
 
-With this seed `cpg` lands in the end and AAC does not (best means of 195 and 145). One seed says little, and the
-comparison is one for section 11: there all ten AAC runs reach a mean reward of 200, with a median best of 267, and
-all ten `cpg` runs, with 242. AAC gets there sooner, after 2900 episodes in the median, and `cpg`, for which noise
-has to be kept small, after 3800. The long run, which begins as AAC does and goes on to 15,000 episodes, lands with
-seed 42 too, though late: it passes 200 after 6992 episodes, and its best mean is 275.
+Is AAC better? One seed can't say. Section 11 compares the two seed by seed.
 
-**3. What the plateau is.** The figure above shows the AAC run with seed 100 before, on and after it. Early, 96% of
-the episodes end in a crash. On the plateau, after 1500 episodes, 96% end by the time limit: the lander has learned
-to fly to the pad and to stand there, but its engines go on firing. It does nothing in less than 1% of its steps on
-both legs, and coming to rest takes some 25 such steps in a row. So the hundred points are never seen, and what is
-left to tell quiet from noise is the fuel, 0.03 points a pulse of a side engine, against returns that vary by
-several points for other reasons. In the end it does nothing in 95% of its steps there, and 89% of its episodes end
-at rest. In between lies a threshold: once rest is found now and then, its hundred points teach the policy to be
-quiet within a few hundred episodes. That is why results over seeds have two humps and hardly a middle. Three things
-carry a run over: a first policy that prefers doing nothing, which flight unlearns and the ground, seen later, does
-not quite; an entropy loss that is large only while it is needed; and then, for a while, a $\beta$ below zero, which
-makes a habit a certainty, so that it can be found out what it is worth. Without a critic it takes a shorter horizon
-too ($\gamma = 0.988$), and smaller steps early: on the ground every return is below the batch's mean, so that every
-action drawn there is made less likely, which cancels only on average (`docs/search.md`).
+**3. What holds a run up, and what carries it over.** The figure above shows where the lander takes its decisions at
+three stages, and what it decides there. To come to rest takes about 25 steps in a row in which no engine fires. A
+policy that draws each of them anew and does nothing half of the time gets there once in $2^{25}$ attempts. So the
+hundred points are never seen, and what is left to tell quiet from noise is the fuel, 0.03 points a pulse of a side
+engine, against returns that vary by several points for other reasons. Once rest is found now and then, its hundred
+points teach the policy to be quiet, and that quickly. That is why runs linger, and then jump. The recipe has a piece
+against each part of this: actions are held for a few steps, so that rest takes fewer decisions; the first policy
+prefers doing nothing, which flight unlearns and the ground, seen later, does not quite; $\beta$ is large while there
+is much to try, and below zero when it is time to choose. `docs/results.md` shows what each of them is worth.
 """

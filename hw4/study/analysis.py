@@ -4,13 +4,14 @@ All of it is measured on one actor-critic run, at stages of its training. `analy
 """
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -18,15 +19,16 @@ from cs236781.files import read_json
 from hw4.experiments import MAX_EPISODES, train_aac
 from hw4.rl_ac import AACPolicyAgent
 from hw4.rl_data import Episode, TrainBatch
-from hw4.rl_pg import VanillaPolicyGradientLoss
+from hw4.rl_pg import PolicyAgent, VanillaPolicyGradientLoss
 from hw4.study.evaluation import ENDINGS, Flight, fresh_flights
 
-STAGES: Mapping[str, int] = {"early": 500, "plateau": 1500, "landing": 6000}  # episodes trained by then
+STAGES: Mapping[str, int] = {"early": 500, "middle": 1500, "late": 6000}  # episodes trained by then
 BATCHES = 200  # at each stage
 CALIBRATION_BINS = 20
 VARIANCE_EVERY = 250  # episodes between two readings of the critic's explained variance
 VARIANCE_EPISODES = 40  # fresh ones for each such reading
 HEIGHT, RIGHT_LEG, LEFT_LEG = 1, 6, 7  # features of an observation; a leg's is 1 on the ground and 0 in the air
+LEARNED = 3.0  # standard errors of the mean improvement that are more than luck
 
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
@@ -83,10 +85,11 @@ def analyse(hp: dict[str, Any], seed: int) -> dict[str, Any]:
     readings = range(VARIANCE_EVERY, MAX_EPISODES + 1, VARIANCE_EVERY)
     snapshots = train_with_snapshots(hp, seed, {*STAGES.values(), *readings}, MAX_EPISODES)
     action_repeat = hp.get("action_repeat", 1)
+    gammas = {episodes: discount_after(episodes, hp) for episodes in snapshots}
     explained: dict[str, list[float]] = {"episodes": [], "value": []}
     for episodes, p_net in tqdm(snapshots.items(), desc="the critic over training", unit="reading"):
         flights = fresh_flights(AACPolicyAgent, p_net, action_repeat, VARIANCE_EPISODES, seed)
-        batch = TrainBatch.from_episodes([flight.episode for flight in flights], hp["gamma"])
+        batch = TrainBatch.from_episodes([flight.episode for flight in flights], gammas[episodes])
         explained["episodes"].append(episodes)
         explained["value"].append(explained_variance(state_values(p_net, batch), batch.q_vals))
     stages = {}
@@ -97,8 +100,8 @@ def analyse(hp: dict[str, Any], seed: int) -> dict[str, Any]:
         stages[name] = {
             "episodes": episodes,
             "batches": BATCHES,
-            "gradient": gradient_noise(p_net, played, hp["batch_size"], hp["gamma"]),
-            "critic": calibration(p_net, TrainBatch.from_episodes(played, hp["gamma"])),
+            "gradient": gradient_noise(estimate(p_net, played, hp["batch_size"], gammas[episodes])),
+            "critic": calibration(p_net, TrainBatch.from_episodes(played, gammas[episodes])),
             "time": state_occupancy(flights),
         }
     return {"seed": seed, "hyperparams": hp, "explained_variance": explained, "stages": stages}
@@ -124,35 +127,93 @@ def train_with_snapshots(hp: dict[str, Any], seed: int, at: Iterable[int], max_e
     return snapshots
 
 
+def discount_after(episodes: int, hp: Mapping[str, Any]) -> float:
+    """The discount of a run when so many of its `MAX_EPISODES` episodes have been played."""
+    first, last = hp["gamma"], hp.get("gamma_end", hp["gamma"])
+    return first + episodes / MAX_EPISODES * (last - first)
+
+
+class Improvement(NamedTuple):
+    """What training was worth on the same fresh episodes: mean total rewards before and after it.
+
+    :param error: the standard error of the mean difference.
+    """
+
+    before: float
+    after: float
+    error: float
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether it is more than luck can be held to account for."""
+        return self.after - self.before > LEARNED * self.error
+
+
+def improvement(
+    agent_type: type[PolicyAgent],
+    untrained: nn.Module,
+    model_state: Mapping[str, Tensor],
+    action_repeat: int,
+    episodes: int,
+    seed: int,
+) -> Improvement:
+    """Fly the same fresh episodes by a network as it was made, and by it as it was trained.
+
+    :param untrained: the network as it was made; it stays so.
+    :param model_state: the parameters that training left, as `train_rl` returns them.
+    :param episodes: how many, 2 or more.
+    """
+    trained = copy.deepcopy(untrained)
+    trained.load_state_dict(model_state)
+    before, after = (
+        np.array([f.episode.total_reward for f in fresh_flights(agent_type, p_net, action_repeat, episodes, seed)])
+        for p_net in (untrained, trained)
+    )
+    error = (after - before).std(ddof=1) / math.sqrt(episodes)
+    return Improvement(float(before.mean()), float(after.mean()), float(error))
+
+
 def estimator_weights(episodes: Sequence[Episode], batch: TrainBatch, v: Float[Tensor, " N"]) -> dict[str, Tensor]:
-    """What each estimator of the policy gradient multiplies grad log pi(a|s) by, (N,) of each. Their means agree.
+    """What each estimator of the policy gradient multiplies grad log pi(a|s) by, (N,) of each.
 
     The total return is the reward to go and the rewards before the step. The step's action cannot have changed these.
+    All have the same expectation but the mean of the batch: an action's own episode is in that mean, and what the
+    episode earned is subtracted from itself. To leave that episode out takes the mean over the others alone.
 
+    :param episodes: E episodes, two or more: else there are no others.
     :param batch: of the episodes.
     :param v: the critic's values.
     """
+    lengths = torch.tensor([len(episode.experiences) for episode in episodes])
+    sums = torch.stack([of_episode.sum() for of_episode in batch.q_vals.split(lengths.tolist())])
+    of_others = (sums.sum() - sums) / (lengths.sum() - lengths)  # (E,), the mean q of the other episodes' steps
     rewards = [np.array([experience.reward for experience in episode.experiences]) for episode in episodes]
     past = np.concatenate([np.cumsum(of_episode) - of_episode for of_episode in rewards])
     return {
         "total return": batch.q_vals + torch.from_numpy(past).float(),
         "reward to go": batch.q_vals,
-        "mean baseline": batch.q_vals - batch.q_vals.mean(),
+        "batch mean": batch.q_vals - batch.q_vals.mean(),
+        "leave-one-out": batch.q_vals - of_others.repeat_interleave(lengths),
         "critic": batch.q_vals - v,
     }
 
 
-def gradient_noise(
-    p_net: nn.Module, episodes: Sequence[Episode], batch_size: int, gamma: float
-) -> dict[str, dict[str, float]]:
-    """How much the policy gradient differs from batch to batch, at the same parameters, for each estimator.
+class Estimates(NamedTuple):
+    """What an estimator of the policy gradient says of each of B batches, at the same P parameters."""
+
+    gradients: Float64[np.ndarray, "B P"]
+    losses: Float64[np.ndarray, " B"]
+
+
+def estimate(p_net: nn.Module, episodes: Sequence[Episode], batch_size: int, gamma: float) -> dict[str, Estimates]:
+    """The gradients of the policy's loss, and its values, by each estimator.
 
     :param p_net: gives logits and values, as an AACPolicyNet does.
-    :return: for each estimator `variance`, the sum of its components' variances over the batches, and
-        `squared_mean`, the squared length of the mean gradient, less what the noise adds to it.
+    :param batch_size: episodes of a batch, two or more. Episodes that fill no batch are left out.
     """
     loss_fn = VanillaPolicyGradientLoss()
-    gradients: dict[str, list[np.ndarray]] = {}
+    rows: dict[str, list[np.ndarray]] = {}
+    losses: dict[str, list[float]] = {}
     for start in range(0, len(episodes) - batch_size + 1, batch_size):
         of_batch = episodes[start : start + batch_size]
         batch = TrainBatch.from_episodes(of_batch, gamma)
@@ -161,10 +222,19 @@ def gradient_noise(
             loss, _ = loss_fn(TrainBatch(batch.states, batch.actions, weights, batch.total_rewards), logits)
             parts = torch.autograd.grad(loss, list(p_net.parameters()), retain_graph=True, allow_unused=True)
             of_policy = [part.flatten() for part in parts if part is not None]  # the loss does not depend on the critic
-            gradients.setdefault(name, []).append(torch.cat(of_policy).numpy())
+            rows.setdefault(name, []).append(torch.cat(of_policy).numpy())
+            losses.setdefault(name, []).append(float(loss.detach()))
+    return {name: Estimates(np.array(rows[name], dtype=np.float64), np.array(losses[name])) for name in rows}
+
+
+def gradient_noise(estimates: Mapping[str, Estimates]) -> dict[str, dict[str, float]]:
+    """How much the policy gradient differs from batch to batch, for each estimator.
+
+    :return: for each estimator `variance`, the sum of its components' variances over the batches, and
+        `squared_mean`, the squared length of the mean gradient, less what the noise adds to it.
+    """
     noise = {}
-    for name, rows in gradients.items():
-        g = np.array(rows, dtype=np.float64)  # (batches, parameters)
+    for name, (g, _) in estimates.items():
         variance = float(g.var(axis=0, ddof=1).sum())
         squared_mean = float((g.mean(axis=0) ** 2).sum()) - variance / len(g)
         noise[name] = {"variance": variance, "squared_mean": squared_mean}

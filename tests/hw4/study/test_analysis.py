@@ -1,5 +1,6 @@
 """What is measured inside a run, against closed forms and small episodes made by hand."""
 
+import itertools
 import json
 from functools import partial
 
@@ -8,16 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from hw4.experiments import train_aac
+from hw4.env import make_env
+from hw4.experiments import train_aac, train_pg
 from hw4.rl_ac import AACPolicyNet
 from hw4.rl_data import Episode, Experience, TrainBatch
+from hw4.rl_pg import PolicyAgent, PolicyNet
 from hw4.study import analysis
 from hw4.study.analysis import (
     analyse,
     calibration,
+    estimate,
     estimator_weights,
     explained_variance,
     gradient_noise,
+    improvement,
     state_occupancy,
     train_with_snapshots,
 )
@@ -60,15 +65,33 @@ class TestEstimators:
         episodes = [episode([1.0, 2.0, 4.0]), episode([-3.0])]
         batch = TrainBatch.from_episodes(episodes, 0.5)
         weights = estimator_weights(episodes, batch, torch.tensor([1.0, 1.0, 1.0, -1.0]))
-        assert {name: values.tolist() for name, values in weights.items()} == {
+        expected = {
             "total return": [3.0, 5.0, 7.0, -3.0],  # q, and 0, 1, 3 and 0 from before
             "reward to go": [3.0, 4.0, 4.0, -3.0],
-            "mean baseline": [1.0, 2.0, 2.0, -5.0],
+            "batch mean": [1.0, 2.0, 2.0, -5.0],
+            "leave-one-out": [6.0, 7.0, 7.0, -3.0 - 11 / 3],  # the other episode's mean q is -3, and 11/3
             "critic": [2.0, 3.0, 3.0, -2.0],
         }
+        assert list(weights) == list(expected)
+        for name, values in weights.items():
+            assert values.tolist() == pytest.approx(expected[name])
+
+    def test_the_mean_of_a_batch_takes_half_of_the_gradient_with_it_where_it_has_two_steps(self):
+        """Two episodes of one step. All four outcomes are as probable; action 1 earns 3 and action 0 earns 1.
+
+        The expected gradient, 1/2, is that of the notebook's section 1.4, where grad log pi is 1/2 or -1/2.
+        """
+        means = {"reward to go": 0.0, "batch mean": 0.0, "leave-one-out": 0.0}
+        for actions in itertools.product((0, 1), repeat=2):
+            episodes = [episode([1.0 + 2.0 * action], actions=(action,)) for action in actions]
+            batch = TrainBatch.from_episodes(episodes, 1.0)
+            weights = estimator_weights(episodes, batch, torch.zeros(2))
+            for name in means:
+                means[name] += float((weights[name] * (batch.actions - 0.5)).mean()) / 4
+        assert means == pytest.approx({"reward to go": 0.5, "batch mean": 0.25, "leave-one-out": 0.5})
 
     def test_equal_batches_have_no_variance(self, net):
-        noise = gradient_noise(net, [episode([1.0, 2.0])] * 6, 2, 0.9)
+        noise = gradient_noise(estimate(net, [episode([1.0, 2.0])] * 6, 2, 0.9))
         assert all(values["variance"] == pytest.approx(0, abs=1e-9) for values in noise.values())
 
     @pytest.mark.parametrize("net_type", [partial(AACPolicyNet, 8, 4, **HP), SharedTrunk])
@@ -80,14 +103,15 @@ class TestEstimators:
         log_pi = torch.log_softmax(net(batch.states)[0], dim=1)[:, 3]
         (-(batch.q_vals * log_pi).mean()).backward()
         expected = sum(float(p.grad.pow(2).sum()) for p in net.parameters() if p.grad is not None)
-        noise = gradient_noise(net, episodes, 2, 0.9)
+        noise = gradient_noise(estimate(net, episodes, 2, 0.9))
         assert noise["reward to go"]["squared_mean"] == pytest.approx(expected, rel=1e-4)
 
-    def test_a_constant_more_of_return_is_noise_to_all_but_the_mean_baseline(self, net):
+    def test_a_constant_more_of_return_is_noise_to_all_but_the_means(self, net):
         """Actions differ from batch to batch; a reward of 100 at each end says nothing about them."""
-        episodes = [episode([100.0], actions=(number % 4,)) for number in range(16)]
-        noise = gradient_noise(net, episodes, 1, 0.9)
-        assert noise["mean baseline"]["variance"] == pytest.approx(0, abs=1e-9)
+        episodes = [episode([100.0], actions=(number // 2 % 4,)) for number in range(16)]
+        noise = gradient_noise(estimate(net, episodes, 2, 0.9))
+        assert noise["batch mean"]["variance"] == pytest.approx(0, abs=1e-9)
+        assert noise["leave-one-out"]["variance"] == pytest.approx(0, abs=1e-9)
         assert noise["reward to go"]["variance"] > 1
 
 
@@ -108,6 +132,45 @@ class TestCritic:
         assert result["v"] == pytest.approx(result["q"])
         assert result["v"] == sorted(result["v"])
         assert result["explained_variance"] == pytest.approx(1)
+
+
+class TestLegs:
+    def test_each_is_on_the_side_that_its_name_says(self):
+        """Of a lander that comes down on one leg, the feature that turns 1 is that leg's."""
+        env, seen = make_env(), set()
+        body = env.unwrapped
+        for seed in range(10):
+            state, _ = env.reset(seed=seed)
+            done = False
+            while not done and not state[[analysis.RIGHT_LEG, analysis.LEFT_LEG]].any():
+                state, _, terminated, truncated, _ = env.step(0)
+                done = terminated or truncated
+            touching = [body.lander.GetLocalPoint(leg.position).x > 0 for leg in body.legs if leg.ground_contact]
+            if len(touching) == 1:
+                assert bool(state[analysis.RIGHT_LEG]) is touching[0]
+                assert bool(state[analysis.LEFT_LEG]) is not touching[0]
+                seen.add(touching[0])
+        assert seen == {True, False}
+
+
+class TestImprovement:
+    """By as many episodes as a test can afford; the notebook takes more of both kinds."""
+
+    def improved(self, seed, episodes, learn_rate):
+        hp = {"batch_size": 8, "gamma": 0.97, "beta": 1.0, "learn_rate": learn_rate, "eps": 1e-8}
+        hp |= {"hidden_layers": [64, 64], "action_repeat": 2}
+        data = train_pg(baseline=True, entropy=True, hp=hp, seed=seed, max_episodes=episodes, num_workers=0)
+        torch.manual_seed(seed)
+        return improvement(PolicyAgent, PolicyNet(8, 4, **hp), data["model_state"], 2, 40, seed)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_learner_that_stands_still_has_learned_nothing(self, seed):
+        result = self.improved(seed, 80, learn_rate=1e-12)
+        assert not result.is_learned
+        assert result.before == pytest.approx(result.after)
+
+    def test_a_learner_that_moves_has_learned_something(self):
+        assert self.improved(0, 400, learn_rate=0.006).is_learned
 
 
 class TestStateOccupancy:

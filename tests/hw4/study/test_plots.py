@@ -41,7 +41,7 @@ RUNS = [
     record("vpg", 1, 100.0),
     record("aac", 3, 260.0),
 ]
-NOISE = {name: {"variance": 10.0} for name in ("total return", "reward to go", "mean baseline", "critic")}
+NOISE = {name: {"variance": 10.0} for name in ("total return", "reward to go", "batch mean", "leave-one-out", "critic")}
 STAGE = {
     "episodes": 500,
     "batches": 200,
@@ -80,7 +80,7 @@ def test_learning_curves_are_the_training_data_in_two_by_two_panels():
             config: (data["episode_num"], data[name]) for config, data in {**RESULTS, **AAC}.items() if name in data
         }
         assert curves(ax) == expected
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == list(expected)
+        assert sorted(text.get_text() for text in ax.texts) == sorted(expected)  # each named once, at its end
         assert len({line.get_color() for line in ax.lines}) == len(expected)
         assert ax.get_xlabel() == "episode"
 
@@ -99,14 +99,14 @@ def test_records_are_grouped_in_the_order_of_the_configurations():
 
 def test_curves_of_seeds_are_their_interquartile_mean():
     axes = plots.plot_seeds(RUNS).axes
-    assert curves(axes[3]) == {"vpg (1 seeds)": ([50, 100], [0.0, 100.0]), "aac (3 seeds)": ([50, 100], [0.0, 260.0])}
+    assert curves(axes[3]) == {"vpg (1)": ([50, 100], [0.0, 100.0]), "aac (3)": ([50, 100], [0.0, 260.0])}
     assert len(axes[3].collections) == 2  # the bands
     assert curves(axes[1]) == {}  # not recorded
 
 
 def test_every_seed_is_a_dot_beside_the_bar_of_all():
-    figure = plots.plot_evaluations(RUNS)
-    [ax] = figure.axes
+    [ax] = plots.plot_evaluations(RUNS).axes
+    assert "actions sampled; right and empty: greedy" in ax.get_title()
     dots = sorted(y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata())
     assert dots == [100.0, 100.0, 250.0, 250.0, 260.0, 260.0, 270.0, 270.0]  # sampled and greedy
     assert sorted(bar.get_height() for bar in ax.patches) == [100.0, 100.0, 260.0, 260.0]
@@ -128,14 +128,78 @@ def test_the_fraction_of_seeds_that_reached_200_rises_with_each():
     assert list(aac.get_ydata()) == pytest.approx([0.0, 100 / 3, 200 / 3, 200 / 3])
 
 
+def test_ends_that_are_close_are_named_one_above_the_other():
+    ends = {name: {"episode_num": [1, 2], "mean_reward": [0.0, y]} for name, y in {"vpg": 50.0, "cpg": 50.1}.items()}
+    ax = plots.plot_experiment_results(ends).axes[3]
+    [low, high] = sorted(text.get_position()[1] for text in ax.texts)
+    assert high - low > 1
+
+
+class TestRace:
+    RUNS = (
+        record("aac", 1, 250.0, episodes_to_200=40),
+        record("aac", 2, 270.0, episodes_to_200=80),
+        record("cpg", 1, 120.0),
+        record("aac_long", 1, 120.0),
+    )
+
+    def dots(self, ax):
+        return [sorted(line.get_xdata()) for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+
+    def test_each_seed_is_a_dot_at_each_level_that_it_reached(self):
+        to_0, to_100, to_150, to_200 = plots.plot_race(self.RUNS).axes
+        never = to_0.get_xticks()[-1]
+        assert (
+            self.dots(to_0) == self.dots(to_100) == [[100], [100, 100]]
+        )  # cpg first; no mean of fewer episodes counts
+        assert self.dots(to_150) == [[never], [100, 100]]
+        assert self.dots(to_200) == [[never], [40, 80]]  # what is known exactly
+        assert [label.get_text() for label in to_0.get_yticklabels()] == ["cpg (1)", "aac (2)"]
+
+    def test_the_median_counts_who_never_came(self):
+        medians = [
+            line.get_xdata()[0] for line in plots.plot_race(self.RUNS).axes[3].lines if line.get_color() == "black"
+        ]
+        assert medians == [plots.plot_race(self.RUNS).axes[3].get_xticks()[-1], 60]
+
+    def test_the_notebooks_own_seed_is_a_ring(self):
+        own = {"aac": {"episode_num": [50, 100, 150], "mean_reward": [0.0, 90.0, 160.0]}}
+        rings = [
+            [line.get_xdata()[0] for line in ax.lines if line.get_markerfacecolor() == "none"]
+            for ax in plots.plot_race(self.RUNS, own).axes
+        ]
+        never = plots.plot_race(self.RUNS).axes[0].get_xticks()[-1]
+        assert rings == [[100], [150], [150], [never]]
+
+
+class TestPairs:
+    def records(self, rewards, configuration):
+        kept = {"best_mean_reward": 0.0}
+        return [
+            {**record(configuration, seed, reward, reached), **kept} for seed, (reward, reached) in enumerate(rewards)
+        ]
+
+    def test_differences_are_of_the_same_seed(self):
+        runs = self.records([(250.0, 40), (260.0, None), (270.0, 50)], "aac")
+        runs += self.records([(200.0, 60), (255.0, 90)], "cpg")
+        until, _, final = plots.plot_pairs(runs).axes
+        assert list(until.lines[1].get_xdata()) == [-20]  # the other seed has no such figure in one of the two
+        assert "1 of 2 seeds" in until.get_title()
+        assert list(final.lines[1].get_xdata()) == [5.0, 50.0]
+        assert "2 of 2 seeds" in final.get_title()
+
+    def test_no_pair_at_all(self):
+        assert all("0 of 0 seeds" in ax.get_title() for ax in plots.plot_pairs([]).axes)
+
+
 def test_gradient_noise_has_a_bar_for_each_estimator_and_stage():
-    assert [bar.get_height() for bar in plots.plot_gradient_noise(ANALYSIS).axes[0].patches] == [10.0] * 8
+    assert [bar.get_height() for bar in plots.plot_gradient_noise(ANALYSIS).axes[0].patches] == [10.0] * 10
 
 
 def test_the_critic_has_a_panel_for_each_stage_and_one_over_training():
-    axes = plots.plot_critic(ANALYSIS).axes
-    assert len(axes) == 3
-    assert list(axes[2].lines[0].get_ydata()) == [-0.1, 0.5]
+    axes = plots.plot_critic({**ANALYSIS, "stages": {**ANALYSIS["stages"], "middle": STAGE}}).axes
+    assert len(axes) == 4
+    assert list(axes[3].lines[0].get_ydata()) == [-0.1, 0.5]
 
 
 def test_time_is_split_by_place_and_action():
