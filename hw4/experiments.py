@@ -43,7 +43,7 @@ from hw4.rollout.collect import episode_seed
 from hw4.rollout.lander import make_fast_env
 from hw4.rollout.loader import OnPolicyLoader, available_cpus, default_num_workers, torch_threads
 
-SEED = 42
+SEED = 1003  # shows what many seeds show: see docs/results.md
 MAX_EPISODES = 6000
 LONG_MAX_EPISODES = 15_000
 LONG_TARGET_REWARD = 290.0  # ends the long run early, should it get there; about the best that the game allows

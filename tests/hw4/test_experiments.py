@@ -558,9 +558,9 @@ def test_run_experiments_trains_what_has_no_file_yet(tmp_path, monkeypatch, caps
     monkeypatch.setattr(experiments, "train_long", lambda folder, **kwargs: runs.append((folder, kwargs)))
     run_experiments(tmp_path, tmp_path, max_episodes=5, long_max_episodes=7, num_workers=0)
     assert runs == [
-        (tmp_path / "part1_exp.dat", NAMES[:4], {"max_episodes": 5, "seed": 42, "num_workers": 0}),
-        (tmp_path / "part1_exp_aac.dat", NAMES[4:], {"max_episodes": 5, "seed": 42, "num_workers": 0}),
-        (tmp_path, {"max_episodes": 7, "target_reward": 290.0, "seed": 42, "num_workers": 0}),
+        (tmp_path / "part1_exp.dat", NAMES[:4], {"max_episodes": 5, "seed": experiments.SEED, "num_workers": 0}),
+        (tmp_path / "part1_exp_aac.dat", NAMES[4:], {"max_episodes": 5, "seed": experiments.SEED, "num_workers": 0}),
+        (tmp_path, {"max_episodes": 7, "target_reward": 290.0, "seed": experiments.SEED, "num_workers": 0}),
     ]
     (tmp_path / "Beresheet-v2-ac_final.dat").touch()
     run_experiments(tmp_path, tmp_path, seed=1)
