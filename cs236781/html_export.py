@@ -21,7 +21,8 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 from cs236781.files import write_whole
-from cs236781.jupyter_utils import data_url, read_notebook
+from cs236781.jupyter_utils import data_url
+from cs236781.notebook_files import read_notebook
 
 _log = logging.getLogger(__name__)
 
