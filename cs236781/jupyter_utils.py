@@ -3,6 +3,7 @@
     run_notebook("Part1_DeepRL.ipynb")                        executed in place
     clear_notebook("Part1_DeepRL.ipynb")                      outputs stripped
     show_video_in_notebook("landing.mp4", width=400)          a player, the video inside it
+    export_html(["Part1_DeepRL.ipynb"], "part1.html")         one page: see cs236781/html_export.py
 
 A notebook is replaced only by a finished one. If a cell fails, or Ctrl-C comes, the file stays as it was.
 """
@@ -18,6 +19,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from IPython.display import HTML
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -31,6 +33,16 @@ from tqdm import tqdm
 from cs236781.files import check_folder_writable, write_whole
 from cs236781.notebook_files import NotebookError, notebook_bytes, read_notebook
 from cs236781.terminal import screen
+
+
+def __getattr__(name: str) -> Any:
+    """Give `export_html`, whose libraries a notebook that runs need not have: the optional dependencies `course`."""
+    if name == "export_html":
+        from cs236781.html_export import export_html
+
+        return export_html
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 # --- running and clearing
 
