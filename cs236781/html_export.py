@@ -7,20 +7,20 @@ import logging
 import mimetypes
 import re
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import pass_context
 from jinja2.runtime import Context
-from math_core import LatexError, LatexToMathML
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 from cs236781.files import write_whole
+from cs236781.formulas import REFERENCE, Formulas, link_references, resolve_references
 from cs236781.jupyter_utils import data_url
 from cs236781.notebook_files import read_notebook
 
@@ -70,9 +70,6 @@ math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaV
 # What a page without scripts can show, best first. Of a widget or a script its plain text is shown.
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
-# Commands that MathJax knows and the converter does not.
-_MACROS = {"pmb": r"\boldsymbol{#1}", "mathds": r"\mathbb{#1}", "substack": r"\begin{matrix}#1\end{matrix}"}
-
 
 def export_html(
     paths: Iterable[str | Path], out: str | Path, *, title: str | None = None, base: str | Path | None = None
@@ -94,9 +91,12 @@ def export_html(
     if not notebooks:
         raise ValueError("no notebook to export: give at least one")
     resources = {"metadata": {"name": title or notebooks[0].stem}}
-    page, _ = _PageExporter().from_notebook_node(_merged(notebooks), resources)
-    page = _self_contained(page, Path(base) if base is not None else notebooks[0].parent)
-    write_whole(out, page.encode())
+    exporter = _PageExporter()
+    html, _ = exporter.from_notebook_node(_merged(notebooks), resources)
+    page = BeautifulSoup(html, "html.parser")
+    _close(page, Path(base) if base is not None else notebooks[0].parent)
+    _link_formulas(page, exporter.formulas)
+    write_whole(out, str(page).encode(errors="replace"))
     return Path(out)
 
 
@@ -117,16 +117,20 @@ def _merged(paths: list[Path]) -> NotebookNode:
 
 
 class _MathRenderer(IPythonRenderer):
-    """Markdown to HTML with every formula as MathML, which browsers typeset by themselves."""
+    """Markdown to HTML with every formula as MathML."""
+
+    def __init__(self, formulas: Formulas, attachments: dict[str, Any]) -> None:
+        super().__init__(escape=False, attachments=attachments, exclude_anchor_links=True)
+        self._formulas = formulas
 
     def inline_math(self, body: str) -> str:
-        return _mathml(body, block=False)
+        return self._formulas.mathml(body, block=False)
 
     def block_math(self, body: str) -> str:
-        return _mathml(body, block=True)
+        return self._formulas.mathml(body, block=True)
 
     def latex_environment(self, name: str, body: str) -> str:
-        return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
+        return self._formulas.mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
 
 
 class _PageExporter(HTMLExporter):
@@ -135,58 +139,41 @@ class _PageExporter(HTMLExporter):
     def __init__(self) -> None:
         super().__init__(raw_template=_PAGE, exclude_anchor_links=True)
         self.config.NbConvertBase.display_data_priority = _SHOWN
+        self.formulas: dict[str, Formulas] = {}  # of each notebook, by how the ids of its cells begin
 
     @pass_context
     def markdown2html(self, context: Context, source: str) -> str:
-        """A Markdown cell as HTML."""
-        attachments = context.get("cell", {}).get("attachments", {})
-        renderer = _MathRenderer(escape=False, attachments=attachments, exclude_anchor_links=True)
-        return MarkdownWithMath(renderer=renderer).render(source)
+        """A Markdown cell, or an output in Markdown, as HTML."""
+        cell = context["cell"]
+        part = cell.id.partition("-")[0] + "-"
+        formulas = self.formulas.setdefault(part, Formulas(part))
+        return MarkdownWithMath(renderer=_MathRenderer(formulas, cell.get("attachments", {}))).render(source)
 
 
-_converter = LatexToMathML(macros=_MACROS, fancy_error=False, annotation=False)
+def _link_formulas(page: BeautifulSoup, formulas: dict[str, Formulas]) -> None:
+    """Make the references to formulas links that show their numbers."""
+    for prefix, of_its_notebook in formulas.items():
+        for cell in page.select(f'[id^="cell-id={prefix}"]'):
+            for text in cell.find_all(string=REFERENCE):
+                if text.find_parent(["code", "pre", "math"]) is None:
+                    link_references(text, of_its_notebook)
+    resolve_references(page)
 
 
-def _mathml(latex: str, *, block: bool) -> str:
-    """A formula as MathML; as its source, with a warning, if it cannot be converted."""
-    try:
-        formula = _converter.convert_with_local_state(_plain_latex(latex), displaystyle=block)
-    except LatexError as error:
-        _log.warning("the formula %s stays as its source: %s", " ".join(latex.split()), error)
-        formula = f"<code>{escape(latex.strip())}</code>"
-    return f'<span class="formula">{formula}</span>' if block else formula
-
-
-def _plain_latex(latex: str) -> str:
-    """LaTeX that means the same and that the converter knows. Environments without a tag are not numbered."""
-    latex = re.sub(r"(\\(?:begin|end)\{)split\}", r"\1aligned}", latex)
-    if r"\tag" not in latex:
-        latex = re.sub(r"(\\(?:begin|end)\{(?:align|equation|gather|multline))\}", r"\1*}", latex)
-    elif r"\begin{" not in latex:
-        latex = rf"\begin{{equation}}{latex}\end{{equation}}"
-
-    def formula_out_of_text(text: re.Match[str]) -> str:
-        return re.sub(r"\$([^$]*)\$", r"}\1\\text{", text[0])
-
-    return re.sub(r"\\text\{[^{}]*\}", formula_out_of_text, latex)
-
-
-def _self_contained(page: str, base: Path) -> str:
-    """The page with the local files it refers to put inside, and references to elsewhere removed."""
-    soup = BeautifulSoup(page, "html.parser")
-    for tag in soup.find_all(["script", "iframe", "object", "embed", "base"]):
+def _close(page: BeautifulSoup, base: Path) -> None:
+    """Put the local files that the page refers to inside, and remove references to elsewhere."""
+    for tag in page.find_all(["script", "iframe", "object", "embed", "base"]):
         tag.decompose()
-    for tag in soup.find_all("meta", {"http-equiv": re.compile("^refresh$", re.IGNORECASE)}):
+    for tag in page.find_all("meta", {"http-equiv": re.compile("^refresh$", re.IGNORECASE)}):
         tag.decompose()  # it would lead the reader to another page, and no policy forbids that
-    for tag in soup.find_all("link"):
+    for tag in page.find_all("link"):
         if not str(tag.get("href", "")).startswith("data:"):
             tag.decompose()
-    for tag in soup.find_all(["img", "video", "audio", "source"]):
+    for tag in page.find_all(["img", "video", "audio", "source"]):
         for attribute in ("src", "poster"):
             if attribute in tag.attrs and not str(tag[attribute]).startswith("data:"):
                 _embed(tag, attribute, base)
         tag.attrs.pop("srcset", None)
-    return str(soup)
 
 
 def _embed(tag: Tag, attribute: str, base: Path) -> None:
