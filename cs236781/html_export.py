@@ -21,67 +21,27 @@ from nbformat import NotebookNode
 
 from cs236781.files import write_whole
 from cs236781.formulas import REFERENCE, Formulas, link_references, resolve_references
+from cs236781.html_page import finish
+from cs236781.html_style import TEMPLATE
 from cs236781.jupyter_utils import data_url
 from cs236781.notebook_files import read_notebook
 
 _log = logging.getLogger(__name__)
 
 
-# nbconvert's page, without what it loads from elsewhere. The policy makes the browser hold to that whatever the
-# notebook's outputs contain, and keeps scripts in them from running where the page is opened.
-_PAGE = """
-{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; font-src data:">
-<link rel="icon" href="data:,">
-{%- endblock -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block html_head_css -%}
-<style>
-main { max-width: 62rem; margin: 0 auto; padding: 1rem; box-sizing: border-box; }
-main img, main video { max-width: 100%; height: auto; }
-.jp-RenderedHTMLCommon { overflow-wrap: break-word; }
-.jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
-.formula { display: block; overflow-x: auto; overflow-y: hidden; padding: 0.3rem 0; }
-.jp-InputArea-editor .highlight { overflow-x: auto; } /* the box around it is a table's row, which does not scroll */
-math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }
-@media (max-width: 40rem) {
-  main { padding: 0.25rem; }
-  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
-}
-@media print { /* paper does not scroll: smaller type, long lines broken; nothing cut by the end of a page */
-  :root { --jp-content-font-size1: 12px; --jp-code-font-size: 11px; }
-  .jp-RenderedHTMLCommon table { display: table; table-layout: auto; font-size: 10px; }
-  .jp-RenderedHTMLCommon :is(th, td) { white-space: normal !important; padding: 0.2em 0.4em; }
-  main { max-width: none; padding: 0; }
-  .jp-Cell pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }
-  .jp-Cell pre, .jp-Cell div, .jp-Cell table, .formula { overflow: visible !important; }
-  h1, h2, h3, h4, h5, h6 { break-after: avoid; }
-  .formula, tr, img, video { break-inside: avoid; }
-  video::-webkit-media-controls { display: none !important; }
-}
-</style>
-{%- endblock -%}
-"""
-
 # What a page without scripts can show, best first. Of a widget or a script its plain text is shown.
 _SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
 
-def export_html(
-    paths: Iterable[str | Path], out: str | Path, *, title: str | None = None, base: str | Path | None = None
-) -> Path:
+def export_html(paths: Iterable[str | Path], out: str | Path, *, base: str | Path | None = None) -> Path:
     """Merge notebooks, in the order given, into one HTML page that needs no network.
 
-    Formulas become MathML. Plots, videos and files that the notebooks refer to are put inside. What is elsewhere is
-    left out, and a formula that cannot be converted stays as its source; a logged warning names each.
+    Its title is the first heading, or the first notebook's name. Formulas become MathML. Plots, videos and files that
+    the notebooks refer to are put inside. What is elsewhere is left out, and a formula that cannot be converted stays
+    as its source; a logged warning names each.
 
     :param paths: the notebooks.
     :param out: the page to write.
-    :param title: the page's title; the first notebook's name by default.
     :param base: the folder that relative references start from; the first notebook's by default.
     :raises ValueError: no notebook was given.
     :raises OSError: a notebook is missing, or out cannot be written.
@@ -90,12 +50,13 @@ def export_html(
     notebooks = [Path(path) for path in paths]
     if not notebooks:
         raise ValueError("no notebook to export: give at least one")
-    resources = {"metadata": {"name": title or notebooks[0].stem}}
     exporter = _PageExporter()
-    html, _ = exporter.from_notebook_node(_merged(notebooks), resources)
+    notebook = _merged(notebooks)
+    html, _ = exporter.from_notebook_node(notebook)
     page = BeautifulSoup(html, "html.parser")
     _close(page, Path(base) if base is not None else notebooks[0].parent)
     _link_formulas(page, exporter.formulas)
+    finish(page, {f"cell-id={cell.id}": cell for cell in notebook.cells}, notebooks[0].stem)
     write_whole(out, str(page).encode(errors="replace"))
     return Path(out)
 
@@ -134,10 +95,10 @@ class _MathRenderer(IPythonRenderer):
 
 
 class _PageExporter(HTMLExporter):
-    """Exports a notebook as the page above, formulas converted."""
+    """Exports a notebook as the page of `html_style`, formulas converted."""
 
     def __init__(self) -> None:
-        super().__init__(raw_template=_PAGE, exclude_anchor_links=True)
+        super().__init__(raw_template=TEMPLATE, exclude_anchor_links=True)
         self.config.NbConvertBase.display_data_priority = _SHOWN
         self.formulas: dict[str, Formulas] = {}  # of each notebook, by how the ids of its cells begin
 
