@@ -241,9 +241,9 @@ def _make_wide_things_scroll(page: BeautifulSoup) -> None:
                 _state_size(tag)
             if kind != "Formula" or len(tag.get_text()) > _WIDE:
                 box["id"] = f"{kind.lower()}-{number}"
-                stop = page.new_tag("a", attrs={"class": "scroll-stop", "href": f"#{box['id']}"})
-                stop.string = f"{kind} {number}"
-                box.insert(0, stop)
+                name = f"{kind} {number}"
+                attributes = {"class": "scroll-stop", "href": f"#{box['id']}", "aria-label": name}
+                box.insert(0, page.new_tag("a", attrs=attributes))
     for header in page.select("main th"):
         if not _text(header) and not header.find(True):
             header.name = "td"  # an empty heading heads nothing
