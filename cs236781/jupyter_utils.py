@@ -3,12 +3,13 @@
     run_notebook("Part1_DeepRL.ipynb")                        executed in place
     clear_notebook("Part1_DeepRL.ipynb")                      outputs stripped
     show_video_in_notebook("landing.mp4", width=400)          a player, the video inside it
+    export_html(["Part1_DeepRL.ipynb"], "part1.html")         one page: see cs236781/html_export.py
 
 A notebook is replaced only by a finished one. If a cell fails, or Ctrl-C comes, the file stays as it was.
 """
 
 import base64
-import json
+import itertools
 import logging
 import os
 import re
@@ -18,21 +19,29 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import nbformat
 from IPython.display import HTML
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 from tqdm import tqdm
 
 from cs236781.files import check_folder_writable, write_whole
+from cs236781.notebook_files import NotebookError, notebook_bytes, read_notebook
+from cs236781.terminal import screen
 
 
-class NotebookError(RuntimeError):
-    """A notebook cannot be read, or a cell failed. The message, one line, says which, where and why."""
+def __getattr__(name: str) -> Any:
+    """Give `export_html`, whose libraries a notebook that runs need not have: the optional dependencies `course`."""
+    if name == "export_html":
+        from cs236781.html_export import export_html
+
+        return export_html
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # --- running and clearing
@@ -80,8 +89,8 @@ def run_notebook(
     _execute(notebook, path, working_dir, allow_errors=allow_errors, timeout=timeout, progress=progress)
     for cell in _code_cells(notebook):
         cell.metadata.pop("execution", None)  # the times of an earlier run
-        _keep_last_state(cell)
-    write_whole(out, _text(notebook))
+        cell.outputs = _merge_streams(cell.outputs)
+    write_whole(out, notebook_bytes(notebook))
     return out
 
 
@@ -120,7 +129,6 @@ def _execute(
         allow_errors=allow_errors,
         timeout=timeout,
         record_timing=False,
-        coalesce_streams=True,
         resources={"metadata": {"path": str(working_dir)}},
         on_notebook_start=note_processes,
         on_cell_execute=lambda cell, cell_index: started.append(cell_index),
@@ -158,13 +166,23 @@ def _execute(
             kill_processes()
 
 
-def _keep_last_state(cell: NotebookNode) -> None:
-    """Keep the end of text that was drawn over itself, as progress bars are; drop outputs that this leaves empty."""
-    for output in cell.outputs:
-        if output.output_type == "stream":
-            text = output.text.replace("\x1b[A", "")  # the cursor's way up to another bar
-            output.text = re.sub(r"[^\n]*\r(?!\n)", "", text)
-    cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text.strip()]
+def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs with what was printed between two others as one text for each stream, as a terminal shows it.
+
+    Standard output comes first, since the two streams arrive in any order. Empty texts are dropped.
+    """
+    merged: list[NotebookNode] = []
+    for is_stream, group in itertools.groupby(outputs, lambda output: output.output_type == "stream"):
+        if not is_stream:
+            merged.extend(group)
+            continue
+        texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        for output in group:
+            texts[output.name].append(output.text)
+        for name, parts in texts.items():
+            if (text := screen("".join(parts))).strip():
+                merged.append(new_output("stream", name=name, text=text))
+    return merged
 
 
 def clear_notebook(path: str | Path) -> None:
@@ -185,35 +203,11 @@ def cleared(path: str | Path) -> bytes:
         cell.execution_count = None
         for key in ("execution", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)
-    return _text(notebook)
+    return notebook_bytes(notebook)
 
 
 def _code_cells(notebook: NotebookNode, stop: int | None = None) -> list[NotebookNode]:
     return [cell for cell in notebook.cells[:stop] if cell.cell_type == "code"]
-
-
-def read_notebook(path: Path) -> NotebookNode:
-    """The notebook at path, in the current format. Cells without an id get one that depends only on their place."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no notebook {path}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if (content["nbformat"], content["nbformat_minor"]) >= (4, 5):
-            for index, cell in enumerate(content["cells"], start=1):
-                cell.setdefault("id", f"cell-{index}")  # nbformat would draw one at random
-        notebook = nbformat.reads(json.dumps(content), as_version=4)
-        nbformat.validate(notebook)
-    except OSError:
-        raise
-    except Exception as error:  # what other files raise has no class in common: ValueError, KeyError, TypeError...
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise NotebookError(f"{path} is not a Jupyter notebook ({reason[:200]})") from error
-    return notebook
-
-
-def _text(notebook: NotebookNode) -> bytes:
-    text = nbformat.writes(notebook)
-    return (text if text.endswith("\n") else text + "\n").encode()
 
 
 # --- videos

@@ -5,24 +5,37 @@
 The same files give the same bytes. A submission that fails leaves the notebooks and an earlier archive as they were.
 """
 
+import io
 import re
 import tempfile
+import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import nbformat
-
-from cs236781.files import check_folder_writable, write_archive, write_whole
+from cs236781 import unpacking
+from cs236781.files import check_file_writable, check_folder_writable, packed, write_whole
 from cs236781.html_export import export_html
 from cs236781.jupyter_utils import run_notebook
+from cs236781.notebook_files import read_notebook
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-MAX_FILE_BYTES = 50_000_000
+MAX_IDS = 200
 
 # Not handed in, at any depth; nor is what is hidden.
-_LEFT_OUT_FOLDERS = {"__pycache__", "checkpoints", "out", "dist", "build", "venv", "env", "node_modules"}
+_LEFT_OUT_FOLDERS = {
+    "__pycache__",
+    "checkpoints",
+    "out",
+    "dist",
+    "build",
+    "venv",
+    "env",
+    "node_modules",
+    "__MACOSX",
+}
 _LEFT_OUT_FILES = re.compile(r".*\.(pyc|pyo|tmp|bak)|.*~|hw4-[^/]*\.zip", re.IGNORECASE)
 
 
@@ -43,34 +56,36 @@ def prepare_submission(
     :param skip_run: do not run the notebooks; export the outputs they hold.
     :param allow_errors: go on after a cell that fails; its error is among the outputs.
     :param timeout: seconds a single cell may take; no limit by default.
-    :raises ValueError, TypeError: an id is no plain identifier, or given twice; a file is larger than 50 MB, or a link
-        that leads out of the project (said before anything runs).
+    :raises ValueError, TypeError: an id is no plain identifier, or given twice; check-submission would refuse a file
+        for its size or name; a link leads out of the project (said before anything runs).
     :raises OSError: there is no notebook, or out_dir cannot be written to (said before anything runs).
     :raises NotebookError: a notebook cannot be read, or a cell failed.
     """
     name = _archive_name(ids)
     root, out_dir = Path(root).resolve(), Path(out_dir)
+    target = out_dir / f"{name}.zip"
     check_folder_writable(out_dir)
+    check_file_writable(target)
     notebooks = find_notebooks(root)
-    _check_sizes({path.relative_to(root).as_posix(): path.stat().st_size for path in handed_in_files(root)})
+    missing = {path: _runs_missing(path) for path in notebooks}  # a damaged one is named before another runs
+    page_name = f"{name}.html"
+    _check({f"{name}/{member}": path.stat().st_size for member, path in _members(root).items()})
+    _packed(name, _contents(root) | {page_name: b""}, root)
 
     with tempfile.TemporaryDirectory(prefix="hw4-") as scratch:
         finished = {path: path if skip_run else Path(scratch) / path.name for path in notebooks}
         for path, result in finished.items():
             if skip_run:
-                print(f"{path.name}: not run; its outputs are used as they are{_runs_missing(path)}")
+                print(f"{path.name}: not run; its outputs are used as they are{missing[path]}")
             else:
                 run_notebook(path, out=result, working_dir=root, allow_errors=allow_errors, timeout=timeout)
-        page = export_html(finished.values(), Path(scratch) / f"{name}.html", title=name, base=root)
+        page = export_html(finished.values(), Path(scratch) / page_name, base=root)
 
         # listed again: running the notebooks may have made results
-        contents = {path.relative_to(root).as_posix(): path.read_bytes() for path in handed_in_files(root)}
-        contents |= {path.name: result.read_bytes() for path, result in finished.items()}
-        contents[page.name] = page.read_bytes()
-    _check_sizes({member: len(data) for member, data in contents.items()})
+        contents = _contents(root) | {path.name: result.read_bytes() for path, result in finished.items()}
+        contents[page_name] = page.read_bytes()
 
-    target = out_dir / f"{name}.zip"
-    write_archive(target, contents, root)
+    write_whole(target, _packed(name, contents, root))
     if not skip_run:
         for path in notebooks:
             write_whole(path, contents[path.name])
@@ -100,10 +115,17 @@ def handed_in_files(root: Path) -> list[Path]:
         opened.
     """
     root = root.resolve()
-    return sorted(_walk(root, root), key=lambda path: path.relative_to(root).as_posix())
+    return sorted(_walk(root), key=lambda path: path.relative_to(root).as_posix())
 
 
-def _walk(folder: Path, root: Path) -> Iterable[Path]:
+def _walk(root: Path) -> Iterator[Path]:
+    folders = [root]
+    while folders:
+        yield from _files_in(folders.pop(), root, folders)
+
+
+def _files_in(folder: Path, root: Path, folders: list[Path]) -> Iterator[Path]:
+    """The files of a folder that are handed in; its folders are added to the list."""
     for path in folder.iterdir():
         if _left_out(path):
             continue
@@ -118,7 +140,7 @@ def _walk(folder: Path, root: Path) -> Iterable[Path]:
             if target.is_file() and not any(map(_left_out, within)):
                 yield path
         elif path.is_dir():
-            yield from _walk(path, root)
+            folders.append(path)
         elif path.is_file():  # no sockets, pipes or devices
             yield path
 
@@ -145,20 +167,49 @@ def _archive_name(ids: Sequence[str]) -> str:
             raise ValueError(f"the id {student!r} is not a plain identifier: it may hold letters and digits only")
         if count > 1:
             raise ValueError(f"the id {student} was given twice: give each once")
+    if len("_".join(ids)) > MAX_IDS:
+        raise ValueError(f"the ids have more than {MAX_IDS} letters and digits together: they become a file's name")
     return f"hw4-{'_'.join(ids)}"
 
 
-def _check_sizes(sizes: Mapping[str, int]) -> None:
-    for member, size in sizes.items():
-        if size > MAX_FILE_BYTES:
-            raise ValueError(
-                f"{member} has {size / 1e6:.1f} MB, and a file handed in may have {MAX_FILE_BYTES / 1e6:g}: "
-                "make it smaller, or move it out of the project"
-            )
+def _members(root: Path) -> dict[str, Path]:
+    return {path.relative_to(root).as_posix(): path for path in handed_in_files(root)}
+
+
+def _contents(root: Path) -> dict[str, bytes]:
+    return {member: path.read_bytes() for member, path in _members(root).items()}
+
+
+def _packed(name: str, contents: Mapping[str, bytes], root: Path) -> bytes:
+    """The archive.
+
+    :raises ValueError: check-submission would refuse it.
+    """
+    _check({f"{name}/{member}": len(data) for member, data in contents.items()})
+    data = packed(name, contents, root)
+    with _advice(), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacking.check(archive, len(data))
+    return data
+
+
+def _check(sizes: Mapping[str, int]) -> None:
+    with _advice():
+        unpacking.check_sizes(sizes)
+        unpacking.check_names(sizes)
+
+
+@contextmanager
+def _advice() -> Iterator[None]:
+    """Say what can be done about what check-submission refuses."""
+    try:
+        yield
+    except unpacking.ArchiveError as error:
+        advice = "rename it, make it smaller, or move it out of the project"
+        raise ValueError(f"check-submission would refuse this: {error}: {advice}") from error
 
 
 def _runs_missing(path: Path) -> str:
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    cells = [cell for cell in read_notebook(path).cells if cell.cell_type == "code"]
     not_run = [cell for cell in cells if cell.source.strip() and cell.execution_count is None]
     return f" ({len(not_run)} of its {len(cells)} code cells were never run)" if not_run else ""
 

@@ -26,9 +26,9 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
+from cs236781 import unpacking
 from cs236781.exercises import Exercise, load_exercises
 from cs236781.files import check_file_writable, write_whole
-from cs236781.grading import unpacking
 from cs236781.grading.sandbox import Limits, Outcome, Sandbox, namespaces, scratch_folder
 
 PROJECT = Path(__file__).resolve().parents[2]

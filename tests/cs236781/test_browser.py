@@ -108,7 +108,8 @@ def formulas_written(notebook):
 
 # In the page: the result is a list with one entry for each thing found, so that a failure names the culprit.
 
-SIZES_OF_IMAGES = """async () => Promise.all([...document.querySelectorAll("main img, .jp-Notebook img")].map(
+IMAGES = ":is(main, .jp-Notebook) img:not(.film-on-paper)"
+SIZES_OF_IMAGES = """async selector => Promise.all([...document.querySelectorAll(selector)].map(
     async image => { await image.decode(); return image.naturalWidth; }))"""
 
 # From the start, muted, for a tenth of a second; it loops, so a later look could find it at its beginning again.
@@ -162,6 +163,16 @@ OUT_OF_REACH = """width => {
     }).map(tag => tag.outerHTML.slice(0, 200));
 }"""
 
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+
+TAB_STOPS = """() => [...document.querySelectorAll("main *")].filter(
+    tag => tag.tabIndex >= 0 && tag.offsetParent && !["A", "VIDEO", "SUMMARY"].includes(tag.tagName)
+).map(tag => tag.outerHTML.slice(0, 200))"""
+
+# How large figures wider than the screen are shown, of what they were drawn for.
+SHRUNK = """() => [...document.querySelectorAll("main img:not(.film-on-paper)")].filter(
+    image => image.naturalWidth > innerWidth).map(image => image.getBoundingClientRect().width / image.naturalWidth)"""
+
 # What a box keeps from view: sideways too, where nothing can be scrolled.
 CUT_OFF = """sideways => [...document.querySelectorAll("main *")].filter(tag => {
     const style = getComputedStyle(tag);
@@ -213,8 +224,8 @@ def test_gives_no_cause_to_complain(shown):
 
 def test_every_image_decodes(shown):
     count = outputs_with(shown.notebook, "image/png")
-    expect(shown.page.locator("main img, .jp-Notebook img")).to_have_count(count, timeout=WAIT_LIMIT)
-    sizes = shown.page.evaluate(SIZES_OF_IMAGES)
+    expect(shown.page.locator(IMAGES)).to_have_count(count, timeout=WAIT_LIMIT)
+    sizes = shown.page.evaluate(SIZES_OF_IMAGES, IMAGES)
     assert len(sizes) == count > 0
     assert all(size > 0 for size in sizes)
 
@@ -287,6 +298,44 @@ def test_what_is_wide_can_be_reached_on_a_phone(wide_page):
     assert wide_page.evaluate(OUT_OF_REACH, PHONE[0]) == []
 
 
+# --- the page for everybody
+
+
+@pytest.fixture(params=["light", "dark"])
+def audited(request, browser, page_file, shown) -> Iterator[Page]:
+    """The page on the screen of `shown`, where scripts may be put in."""
+    phone = shown.page.viewport_size["width"] == PHONE[0]
+    options = {"viewport": shown.page.viewport_size, "is_mobile": phone, "has_touch": phone, "bypass_csp": True}
+    with browser.new_context(color_scheme=request.param, offline=True, **options) as context:
+        yield visit(context, page_file.as_uri()).page
+
+
+@only_pages
+def test_axe_finds_nothing(audited):
+    axe = pytest.importorskip("axe_playwright_python", reason="no axe-core: install axe-playwright-python")
+    audited.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text())
+    found = audited.evaluate("axe.run()")["violations"]
+    assert [(rule["id"], node["html"][:200]) for rule in found for node in rule["nodes"]] == []
+
+
+@only_pages
+def test_dark_and_light_differ(audited):
+    is_dark = audited.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert audited.evaluate(BACKGROUND) == ("rgb(17, 17, 17)" if is_dark else "rgb(255, 255, 255)")
+
+
+@pytest.mark.parametrize("shown", ["desktop"], indirect=True)
+def test_only_links_and_films_are_in_the_tab_order(shown):
+    assert shown.page.evaluate(TAB_STOPS) == []
+
+
+@pytest.mark.parametrize("shown", ["phone"], indirect=True)
+def test_wide_figures_stay_readable_on_a_phone(shown):
+    shrunk = shown.page.evaluate(SHRUNK)
+    assert len(shrunk) > 3
+    assert min(shrunk) >= 0.69
+
+
 # --- the page on paper
 
 
@@ -303,6 +352,12 @@ def paper(browser, page_file) -> Iterator[Page]:
 def test_on_paper_nothing_is_cut_off(paper):
     assert paper.evaluate(CUT_OFF, True) == []
     assert paper.evaluate(OUT_OF_REACH, A4_BETWEEN_MARGINS[0]) == []
+
+
+def test_on_paper_films_are_pictures(paper, committed):
+    assert paper.locator("video").filter(visible=True).count() == 0
+    stills = paper.locator("img.film-on-paper").filter(visible=True)
+    assert stills.count() == outputs_with(committed, "text/html", "<video")
 
 
 def test_printed_on_a4(paper, committed):

@@ -136,3 +136,9 @@ def test_the_summary_where_all_is_written(monkeypatch, reports, lines):
     terminal = Terminal(*reports)
     assert list(exercise_report.pytest_terminal_summary(terminal)) == [None]
     assert terminal.lines == lines
+
+
+def test_an_exercise_is_found_in_a_file_of_another_encoding(tmp_path):
+    text = f"# coding: cp1255\n# שלום\nraise NotImplementedError('{exercise('f').mark}')\n"
+    (tmp_path / "a.py").write_text(text, encoding="cp1255")
+    assert not_written(tmp_path, [exercise("f", file="a.py")]) == {"f": "a.py:3"}

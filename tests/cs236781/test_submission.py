@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cs236781 import submission
+from cs236781 import submission, unpacking
 from cs236781.jupyter_utils import NotebookError
 from cs236781.submission import find_notebooks, prepare_submission
 from tests.notebooks import write_notebook
@@ -25,6 +25,8 @@ LEFT_OUT = [
     "my-environment/lib/x.py",
     "hw4-1.zip",
     "earlier/hw4-1_2.zip",
+    "__MACOSX/._README.md",
+    "hw4/.DS_Store",
 ]
 BAD_IDS = ["", "a b", "../x", "a/b", "a_b", "a.b", "é", "1\n", "-1"]
 
@@ -127,11 +129,60 @@ def test_a_link_that_leads_outside(project, out_dir, tmp_path, nothing_runs, nam
 
 
 def test_a_large_file(project, out_dir, monkeypatch, nothing_runs):
-    monkeypatch.setattr(submission, "MAX_FILE_BYTES", 1_000_000)
+    monkeypatch.setattr(unpacking, "MAX_FILE_BYTES", 1_000_000)
     (project / "results" / "huge.dat").write_bytes(bytes(1_000_001))
-    with pytest.raises(ValueError, match=r"results/huge\.dat has 1\.0 MB"):
+    with pytest.raises(ValueError, match=r"results/huge\.dat' has 1\.0 MB"):
         prepare_submission(["1"], root=project, out_dir=out_dir)
     assert list(out_dir.iterdir()) == []
+
+
+def fill(project, *names, content="x"):
+    for name in names:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["Notes", "notes"], "'hw4-1/notes' comes twice, also as 'hw4-1/Notes'"),
+        (["HW4-1.html"], "comes twice"),
+        (["a/" * 32 + "x"], "30 folders deep"),
+        (["a\nb"], r"'hw4-1/a\\nb' is not a plain name"),
+        (["a\\b"], "is not a plain name"),
+        (["\udce9"], "is not a plain name"),
+        ([("ש" * 120 + "/") * 5 + "x"], "too long"),
+        ([f"data/{number}" for number in range(5001)], "at most 5000"),
+    ],
+    ids=["capitals", "the page", "deep", "newline", "backslash", "bytes", "long", "many"],
+)
+def test_what_the_checker_refuses_is_not_packed(project, out_dir, nothing_runs, names, problem):
+    fill(project, *names)
+    with pytest.raises(ValueError, match=f"check-submission would refuse this.*{problem}.*: rename it"):
+        prepare_submission(["1"], root=project, out_dir=out_dir)
+    assert list(out_dir.iterdir()) == []
+
+
+def test_zeros_without_end_are_not_packed(project, out_dir, nothing_runs):
+    (project / "zeros").write_bytes(bytes(20_000_000))
+    with pytest.raises(ValueError, match="times as large as the archive"):
+        prepare_submission(["1"], root=project, out_dir=out_dir)
+
+
+def test_what_is_packed_can_be_unpacked(project, out_dir, tmp_path):
+    names = ["Screenshot at 4.42\u202fPM.png", "a\u00a0b", "שלום.txt", "a/" * 28 + "x", "🌙", "x" * 255, "a:b", " "]
+    fill(project, *names)
+    archive = prepare_submission(["1", "2"], root=project, out_dir=out_dir, skip_run=True)
+    (tmp_path / "unpacked").mkdir()
+    assert unpacking.unpack(archive, tmp_path / "unpacked") == "1_2"
+    assert all((tmp_path / "unpacked" / "hw4-1_2" / name).read_text() == "x" for name in names)
+
+
+@pytest.mark.parametrize("skip_run", [True, False])
+def test_a_damaged_notebook_is_named_before_another_runs(project, out_dir, nothing_runs, skip_run):
+    (project / "Part2_Second.ipynb").write_text("<<<<<<< A\n{}\n=======\n{}\n>>>>>>> B\n")
+    with pytest.raises(NotebookError, match=r"Part2_Second\.ipynb is not a Jupyter notebook .*merge conflict"):
+        prepare_submission(["1"], root=project, out_dir=out_dir, skip_run=skip_run)
 
 
 def test_a_missing_folder(project, tmp_path, nothing_runs):
@@ -175,6 +226,7 @@ def test_errors_allowed_are_handed_in(project, out_dir):
         (["12", "3", "12"], ValueError, "12 was given twice"),
         ("123", TypeError, "list of identifiers"),
         ([123], TypeError, "an id is a string"),
+        (["1" * 150, "2" * 150], ValueError, "more than 200"),
     ],
 )
 def test_wrong_ids(project, out_dir, nothing_runs, ids, error, problem):

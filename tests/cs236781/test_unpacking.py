@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from cs236781.grading import unpacking
-from cs236781.grading.unpacking import ArchiveError, unpack
+from cs236781 import unpacking
+from cs236781.unpacking import ArchiveError, unpack
 
 GOOD = ("hw4-1_2/hw4/__init__.py", "x = 1")
 
@@ -65,9 +65,12 @@ def test_files_are_unpacked_under_the_ids(unpack_all):
         ("hw4-1_2/./evil", "not a plain name"),
         ("hw4-1_2/e\x1b[2Jvil", "not a plain name"),
         ("hw4-1_2/e\nvil", "not a plain name"),
-        ("hw4-1_2/" + "x" * 256, "not a plain name"),
-        ("hw4-1_2/" + "x/" * 40, "not a plain name"),
+        ("hw4-1_2/" + "x" * 256, "too long"),
+        ("hw4-1_2/" + "שלום" * 40, "too long"),
+        ("hw4-1_2/" + "x/" * 40, "30 folders deep"),
+        ("hw4-1_2/" + ("x" * 200 + "/") * 6, "too long"),
         ("hw4-1_2/hw4/__INIT__.py", "comes twice"),
+        ("hw4-1_2/HW4/__init__.py/x", "both a file and a folder"),
         ("hw4-1_2/hw4/__init__.py/x", "both a file and a folder"),
         ("hw4-3/x", "one folder hw4-ID_ID"),
         ("x", "one folder hw4-ID_ID"),
@@ -84,6 +87,33 @@ def test_members_that_are_refused(unpack_all, tmp_path, name, problem):
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "unpacked"}
 
 
+@pytest.mark.parametrize(
+    "name", ["Screenshot at 4.42\u202fPM.png", "a\u00a0b", "שלום\u200f.txt", "e\u0301", "a:b", "🌙"]
+)
+def test_names_that_are_plain(unpack_all, name):
+    assert unpack_all(zipped(GOOD, (f"hw4-1_2/{name}", "x")))[1][f"hw4-1_2/{name}"] == b"x"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "__MACOSX/hw4-1_2/._x",
+        "__MACOSX/",
+        ".DS_Store",
+        "hw4-1_2/.DS_Store",
+        "hw4-1_2/._rl_pg.py",
+        "hw4-1_2/hw4/__MACOSX/x",
+    ],
+)
+def test_what_macos_adds_is_passed_over(unpack_all, name):
+    assert unpack_all(zipped(GOOD, (name, "x"))) == ("1_2", {GOOD[0]: b"x = 1"})
+
+
+def test_accents_that_are_the_same_on_macos_come_twice(unpack_all):
+    with pytest.raises(ArchiveError, match="comes twice"):
+        unpack_all(zipped(("hw4-1/é", "x"), ("hw4-1/e\u0301", "y")))
+
+
 def test_a_name_that_ends_at_a_null_byte_for_some(unpack_all):
     content = zipped(GOOD, ("hw4-1_2/a#b", "evil"))
     with pytest.raises(ArchiveError, match="not a plain name"):
@@ -98,7 +128,7 @@ def test_zeros_without_end_are_refused_by_their_ratio(unpack_all, tmp_path):
 
 @pytest.mark.parametrize(
     ("limit", "value", "problem"),
-    [("MAX_FILES", 1, "2 files"), ("MAX_FILE_BYTES", 9, "'hw4-1_2/x' is larger"), ("MAX_BYTES", 14, "together")],
+    [("MAX_FILES", 1, "2 files"), ("MAX_FILE_BYTES", 9, "'hw4-1_2/x' has"), ("MAX_BYTES", 14, "together")],
 )
 def test_too_much_is_refused(unpack_all, monkeypatch, limit, value, problem):
     monkeypatch.setattr(unpacking, limit, value)
@@ -115,7 +145,7 @@ def test_a_member_that_states_less_than_it_holds(unpack_all, tmp_path):
 
 
 def test_a_true_size_is_bounded_whatever_was_stated(unpack_all, monkeypatch):
-    monkeypatch.setattr(unpacking, "_check_size", lambda members, archive_bytes: None)
+    monkeypatch.setattr(unpacking, "check_sizes", lambda sizes: None)
     monkeypatch.setattr(unpacking, "MAX_BYTES", 50)
     with pytest.raises(ArchiveError, match="holds more"):
         unpack_all(zipped(GOOD, ("hw4-1_2/x", bytes(100))))
