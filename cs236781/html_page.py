@@ -125,10 +125,12 @@ def _name_figures_and_films(page: BeautifulSoup, cells: dict[str, NotebookNode])
     section = ""
     numbers = {"Figure": count(1), "Film": count(1)}
     for tag in page.select(".jp-MarkdownCell :is(h1, h2, h3, h4), .jp-CodeCell"):
-        if tag.name != "div":
+        if tag.name in _HEADINGS:
             section = _text(tag)
             continue
-        cell = cells[str(tag["id"])]
+        cell = cells.get(str(tag.get("id")))
+        if cell is None:  # an output may hold a notebook's page
+            continue
         shown = [
             item
             for item in tag.select(".jp-OutputArea :is(img, svg, video)")

@@ -29,6 +29,7 @@ REFUSED = 3  # the program's exit status for such an archive
 FOLDER = re.compile(r"hw4-([A-Za-z0-9]+(?:_[A-Za-z0-9]+)*)")
 
 
+_WINDOWS = 0  # the system that made a member
 # What macOS adds to the archives that it makes.
 _PASSED_OVER = re.compile(r"(.*/)?(__MACOSX(/.*)?|\.DS_Store|\._[^/]*)", re.DOTALL)
 # Control characters, halves of characters, line ends. Spaces of any kind, as in macOS's screenshots, are plain.
@@ -82,13 +83,18 @@ def check(archive: zipfile.ZipFile, size: int) -> str:
             raise ArchiveError(f"{name!r} is encrypted")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ArchiveError(f"{name!r} is not compressed by deflate")
-        if member.orig_filename != name:
+        if "\0" in member.orig_filename:
             raise ArchiveError(f"{name!r} is not a plain name")
     return check_names(member.filename for member in members)
 
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [member for member in archive.infolist() if not _PASSED_OVER.fullmatch(member.filename)]
+    """The members that count. Windows' PowerShell puts backslashes between folders."""
+    members = archive.infolist()
+    for member in members:
+        if member.orig_filename == member.filename and member.create_system == _WINDOWS:
+            member.filename = member.filename.replace("\\", "/")
+    return [member for member in members if not _PASSED_OVER.fullmatch(member.filename)]
 
 
 def check_sizes(sizes: Mapping[str, int]) -> None:

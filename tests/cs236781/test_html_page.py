@@ -122,6 +122,11 @@ def test_drawings_and_pictures_in_html_are_named(page):
     assert shown.img["alt"] == "A picture"
 
 
+def test_an_output_may_hold_the_page_of_a_notebook(page):
+    html = '<main><div class="jp-CodeCell jp-Notebook-cell"><div class="jp-OutputArea"><img></div></div></main>'
+    assert page("# Title", plotted("# alt: A page", kind="text/html", data=html)).img["alt"] == "A page"
+
+
 def test_outputs_are_out_of_the_tab_order(page):
     shown = page("# x", plotted("f()", kind="text/html", data='<table tabindex="0"><tr><td>1</td></tr></table>'))
     assert [tag for tag in shown.select("[tabindex]") if tag["tabindex"] != "-1"] == []

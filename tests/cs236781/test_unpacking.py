@@ -109,6 +109,24 @@ def test_what_macos_adds_is_passed_over(unpack_all, name):
     assert unpack_all(zipped(GOOD, (name, "x"))) == ("1_2", {GOOD[0]: b"x = 1"})
 
 
+def made_by_windows(name):
+    info = zipfile.ZipInfo(name)
+    info.create_system = 0
+    return info
+
+
+def test_backslashes_of_windows_are_between_folders(unpack_all):
+    _, files = unpack_all(zipped(GOOD, (made_by_windows("hw4-1_2\\results\\a.dat"), "x")))
+    assert files["hw4-1_2/results/a.dat"] == b"x"
+
+
+@pytest.mark.parametrize("name", ["hw4-1_2\\..\\..\\evil", "\\evil", "C:\\evil"])
+def test_backslashes_of_windows_that_lead_elsewhere(unpack_all, tmp_path, name):
+    with pytest.raises(ArchiveError, match=r"leads out|absolute"):
+        unpack_all(zipped(GOOD, (made_by_windows(name), "x")))
+    assert unpacked(tmp_path) == {}
+
+
 def test_accents_that_are_the_same_on_macos_come_twice(unpack_all):
     with pytest.raises(ArchiveError, match="comes twice"):
         unpack_all(zipped(("hw4-1/é", "x"), ("hw4-1/e\u0301", "y")))
