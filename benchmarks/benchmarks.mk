@@ -14,8 +14,8 @@ seeds: $(INSTALLED)  ## train the runs that the README reports, in hours; starte
 ablation: $(INSTALLED)  ## train the recipe with each of its pieces left out, in hours; started again, it goes on
 	$(PY) benchmarks/ablation.py
 
-faults: $(INSTALLED)  ## kill, stop, starve and damage trainings, and count what is lost (SHORT=1 for two minutes)
-	$(PY) -m benchmarks.faults $(if $(SHORT),--short,--out results/faults.txt)
+faults: $(INSTALLED)  ## kill, stop, starve and damage trainings, and count what is lost (SHARE=0.02 for two minutes)
+	$(PY) -m benchmarks.faults $(if $(SHARE),--share $(SHARE),--out results/faults.txt)
 
 mutants: $(INSTALLED)  ## put small mistakes into the assignment, and count those that the tests notice (SAMPLE=100 a module)
 	$(PY) benchmarks/mutants.py $(if $(SAMPLE),--sample $(SAMPLE))

@@ -1,12 +1,12 @@
 """Faults put in on purpose: kills, signals, full disks, two at once, damaged files, and a long run.
 
-    python -m benchmarks.faults [--short] [--seed N] [--out FILE]
+    python -m benchmarks.faults [--share X] [--seed N] [--out FILE]
 
 Each trial is a short training in a folder of its own, which something happens to. Then the same command is given again,
 and has to end with what an undisturbed run ends with. Counted for each kind of fault are the trials, those that ended
 well, and what went wrong: `lost` (something whole is gone, or the second run ends otherwise), `hung`, `crashed` (a
 traceback, or a signal of its own), `read` (a damaged file was taken for a whole one). The same seed makes the same
-faults; at what moment of a run a signal arrives depends on the machine's pace. `--short` does a fiftieth.
+faults; at what moment of a run a signal arrives depends on the machine's pace. `--share 0.02` does a fiftieth.
 """
 
 import argparse
@@ -228,11 +228,11 @@ train_config("aac", hp=hp, seed=1, num_workers=2, max_episodes={episodes}, post_
 def main() -> None:
     """Put the faults in, and print what became of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a fiftieth of the trials")
+    parser.add_argument("--share", type=float, default=1.0, metavar="X", help="do this fraction of the trials")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write what is printed to this file, too")
     arguments = parser.parse_args()
-    share = 0.02 if arguments.short else 1.0
+    share = arguments.share
     kinds: dict[Callable[..., Outcome], int] = {killed: 100, stopped: 100, two_at_once: 20}
     kinds |= dict.fromkeys((file_size, memory, descriptors, folder_gone, linked, streams), 10)
     rows = []
@@ -262,7 +262,7 @@ def main() -> None:
         fine = collections.Counter({"well": fuzzed["read"] + fuzzed["refused"], "crashed": sum(rest.values())})
         rows.append(row("A file that is changed in many places is read as data, or refused.", fine))
         lines = [tabulate(rows, headers="keys", tablefmt="github")]
-        lines += [] if arguments.short else list(soak(100_000, undisturbed))
+        lines += list(soak(round(share * 100_000), undisturbed)) if share > 0.05 else []
     text = "\n".join(lines) + "\n"
     print(text)
     if arguments.out is not None:
