@@ -444,12 +444,13 @@ def lab(browser, lab_server) -> Iterator[Visit]:
 
 
 def read_saved(path):
-    """The notebook once its last cell has been run and saved, or None; the server empties the file to write it."""
+    """The notebook once its last code has been run and saved, or None; the server empties the file to write it."""
     try:
         notebook = nbformat.read(path, as_version=4)
     except nbformat.reader.NotJSONError:
         return None
-    return notebook if notebook.cells[-1].execution_count is not None else None
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return notebook if code[-1].execution_count is not None else None
 
 
 def test_lab_runs_every_cell_in_order(lab):
