@@ -3,6 +3,7 @@
     run_notebook("Part1_DeepRL.ipynb")                        executed in place
     clear_notebook("Part1_DeepRL.ipynb")                      outputs stripped
     show_video_in_notebook("landing.mp4", width=400)          a player, the video inside it
+    show_films({"crash": "a.mp4", "at rest": "b.mp4"})        players side by side
     show_source(Episode.calc_qvals)                           the code, beside the formula that it computes
     export_html(["Part1_DeepRL.ipynb"], "part1.html")         one page: see cs236781/html_export.py
 
@@ -11,6 +12,7 @@ A notebook is replaced only by a finished one. If a cell fails, or Ctrl-C comes,
 
 import ast
 import base64
+import html
 import inspect
 import itertools
 import logging
@@ -20,7 +22,7 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -227,9 +229,31 @@ def show_video_in_notebook(video_path: str | Path, width: int | str = 500) -> HT
     :raises FileNotFoundError: there is no such file.
     :raises ValueError: it is empty or no mp4 or WebM video, or width is not a positive whole number.
     """
-    path = Path(video_path)
     if isinstance(width, bool) or not re.fullmatch(r"0*[1-9][0-9]*", str(width)):
         raise ValueError(f"width is a positive whole number of pixels, such as 500, not {width!r}")
+    flags = "controls loop muted playsinline autoplay"
+    style = "max-width: 100%; height: auto"
+    return HTML(f'<video {flags} width="{width}" style="{style}" src="{_video_url(video_path)}"></video>')
+
+
+def show_films(films: Mapping[str, str | Path]) -> HTML:
+    """Players in a grid, which has as many columns as the screen has room for. None plays before it is asked to.
+
+    :param films: {what is written under it: an mp4 or WebM file}.
+    :raises FileNotFoundError: as show_video_in_notebook; so too ValueError.
+    """
+    grid = "display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: 1rem"
+    figures = [
+        '<figure style="margin: 0"><video controls muted playsinline preload="metadata" style="width: 100%" '
+        f'src="{_video_url(path)}"></video><figcaption>{html.escape(what)}</figcaption></figure>'
+        for what, path in films.items()
+    ]
+    return HTML(f'<div style="{grid}">{"".join(figures)}</div>')
+
+
+def _video_url(video_path: str | Path) -> str:
+    """A video's content as an address."""
+    path = Path(video_path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no video {path}: record one first")
     data = path.read_bytes()
@@ -241,9 +265,7 @@ def show_video_in_notebook(video_path: str | Path, width: int | str = 500) -> HT
         kind = "video/webm"
     else:
         raise ValueError(f"{path} is neither an mp4 nor a WebM video: record it as one of these")
-    flags = "controls loop muted playsinline autoplay"
-    style = "max-width: 100%; height: auto"
-    return HTML(f'<video {flags} width="{width}" style="{style}" src="{data_url(kind, data)}"></video>')
+    return data_url(kind, data)
 
 
 def data_url(kind: str, data: bytes) -> str:

@@ -15,7 +15,14 @@ from bs4 import BeautifulSoup
 from IPython.display import HTML
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from cs236781.jupyter_utils import NotebookError, clear_notebook, run_notebook, show_source, show_video_in_notebook
+from cs236781.jupyter_utils import (
+    NotebookError,
+    clear_notebook,
+    run_notebook,
+    show_films,
+    show_source,
+    show_video_in_notebook,
+)
 from tests.notebooks import write_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -246,6 +253,17 @@ def test_a_missing_video(tmp_path):
 def test_a_width_that_is_none(tmp_path, width):
     with pytest.raises(ValueError, match="width"):
         show_video_in_notebook(tmp_path / "a.mp4", width=width)
+
+
+def test_films_stand_side_by_side_and_wait(tmp_path):
+    path = tmp_path / "landing.mp4"
+    path.write_bytes(MP4)
+    shown = BeautifulSoup(show_films({"4 < 5": path, "at rest": path}).data, "html.parser")
+    assert [caption.text for caption in shown.find_all("figcaption")] == ["4 < 5", "at rest"]
+    for video in shown.find_all("video"):
+        assert video["src"].startswith("data:video/mp4;base64,")
+        assert "controls" in video.attrs
+        assert "autoplay" not in video.attrs
 
 
 # --- code
