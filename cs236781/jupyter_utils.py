@@ -237,18 +237,18 @@ def show_video_in_notebook(video_path: str | Path, width: int | str = 500) -> HT
 
 
 def show_films(films: Mapping[str, str | Path]) -> HTML:
-    """Players in a grid, which has as many columns as the screen has room for. None plays before it is asked to.
+    """Players in a grid, two in a row, or one on a narrow screen. None plays before it is asked to.
 
     :param films: {what is written under it: an mp4 or WebM file}.
     :raises FileNotFoundError: as show_video_in_notebook; so too ValueError.
     """
-    grid = "display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: 1rem"
+    grid = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem"
     figures = [
         '<figure style="margin: 0"><video controls muted playsinline preload="metadata" style="width: 100%" '
         f'src="{_video_url(path)}"></video><figcaption>{html.escape(what)}</figcaption></figure>'
         for what, path in films.items()
     ]
-    return HTML(f'<div style="{grid}">{"".join(figures)}</div>')
+    return HTML(f'<div style="{grid}; max-width: 60rem">{"".join(figures)}</div>')
 
 
 def _video_url(video_path: str | Path) -> str:

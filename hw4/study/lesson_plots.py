@@ -180,7 +180,9 @@ def plot_clouds(clouds: Mapping[str, Cloud]) -> Figure:
         for ax, (name, cloud), colour in zip(axes, clouds.items(), CLOUD_COLOURS, strict=False):
             beyond = (np.abs(cloud.points) > reach).any(axis=1)
             ax.plot(*cloud.points[~beyond].T, "o", color=colour, markersize=2.5, alpha=0.7)
-            ax.plot(*cloud.points[beyond].clip(-reach, reach).T, "^", color=colour, markersize=4, clip_on=False)
+            edge = cloud.points[beyond].clip(-reach, reach).T
+            [triangles] = ax.plot(*edge, "^", color=colour, markersize=4, clip_on=False)
+            triangles.set_in_layout(False)  # where there are none, they would be laid out at the figure's corner
             ax.annotate("", (length, 0), (0, 0), arrowprops={**ARROW, "color": "black", "linewidth": 1.5})
             ax.plot(*cloud.points.mean(axis=0), "+", color="black", markersize=9)
             ax.axhline(0, color="0.7", linewidth=0.6, zorder=0)
