@@ -3,25 +3,32 @@
     run_notebook("Part1_DeepRL.ipynb")                        executed in place
     clear_notebook("Part1_DeepRL.ipynb")                      outputs stripped
     show_video_in_notebook("landing.mp4", width=400)          a player, the video inside it
+    show_films({"crash": "a.mp4", "at rest": "b.mp4"})        players side by side
+    show_source(Episode.calc_qvals)                           the code, beside the formula that it computes
     export_html(["Part1_DeepRL.ipynb"], "part1.html")         one page: see cs236781/html_export.py
 
 A notebook is replaced only by a finished one. If a cell fails, or Ctrl-C comes, the file stays as it was.
 """
 
+import ast
 import base64
+import html
+import inspect
 import itertools
 import logging
 import os
 import re
 import signal
 import sys
+import textwrap
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from IPython.display import HTML
+from IPython.display import HTML, Markdown
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -30,6 +37,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from tqdm import tqdm
 
+from cs236781.exercises import marked_in
 from cs236781.files import check_folder_writable, write_whole
 from cs236781.notebook_files import NotebookError, notebook_bytes, read_notebook
 from cs236781.terminal import screen
@@ -221,9 +229,31 @@ def show_video_in_notebook(video_path: str | Path, width: int | str = 500) -> HT
     :raises FileNotFoundError: there is no such file.
     :raises ValueError: it is empty or no mp4 or WebM video, or width is not a positive whole number.
     """
-    path = Path(video_path)
     if isinstance(width, bool) or not re.fullmatch(r"0*[1-9][0-9]*", str(width)):
         raise ValueError(f"width is a positive whole number of pixels, such as 500, not {width!r}")
+    flags = "controls loop muted playsinline autoplay"
+    style = "max-width: 100%; height: auto"
+    return HTML(f'<video {flags} width="{width}" style="{style}" src="{_video_url(video_path)}"></video>')
+
+
+def show_films(films: Mapping[str, str | Path]) -> HTML:
+    """Players in a grid, two in a row, or one on a narrow screen. None plays before it is asked to.
+
+    :param films: {what is written under it: an mp4 or WebM file}.
+    :raises FileNotFoundError: as show_video_in_notebook; so too ValueError.
+    """
+    grid = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem"
+    figures = [
+        '<figure style="margin: 0"><video controls muted playsinline preload="metadata" style="width: 100%" '
+        f'src="{_video_url(path)}"></video><figcaption>{html.escape(what)}</figcaption></figure>'
+        for what, path in films.items()
+    ]
+    return HTML(f'<div style="{grid}; max-width: 60rem">{"".join(figures)}</div>')
+
+
+def _video_url(video_path: str | Path) -> str:
+    """A video's content as an address."""
+    path = Path(video_path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no video {path}: record one first")
     data = path.read_bytes()
@@ -235,11 +265,57 @@ def show_video_in_notebook(video_path: str | Path, width: int | str = 500) -> HT
         kind = "video/webm"
     else:
         raise ValueError(f"{path} is neither an mp4 nor a WebM video: record it as one of these")
-    flags = "controls loop muted playsinline autoplay"
-    style = "max-width: 100%; height: auto"
-    return HTML(f'<video {flags} width="{width}" style="{style}" src="{data_url(kind, data)}"></video>')
+    return data_url(kind, data)
 
 
 def data_url(kind: str, data: bytes) -> str:
     """A file's content as an address."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+# --- code
+
+
+def show_source(*functions: Callable[..., Any]) -> Markdown:
+    """The code of functions for a notebook, without docstrings, and with the helpers of their project that they call.
+
+    Of an exercise that is not written yet it says so instead.
+
+    :raises OSError: if the code is in no file.
+    """
+    parts: list[str] = []
+    pending = list(functions)
+    shown: set[Any] = set()
+    while pending:
+        function = inspect.unwrap(pending.pop(0))
+        if function in shown:
+            continue
+        shown.add(function)
+        source = textwrap.dedent(inspect.getsource(function))
+        if marked_in(source):
+            parts.append(f"`{function.__qualname__}` is yours to write. Once it is written, its code stands here.")
+            continue
+        tree = ast.parse(source)
+        file = f"{function.__module__.replace('.', '/')}.py"
+        parts.append(f"`{function.__qualname__}`, in `{file}`:\n\n```python\n{_without_docstring(source, tree)}\n```")
+        pending += _helpers(function, tree)
+    return Markdown("\n\n".join(parts))
+
+
+def _without_docstring(source: str, tree: ast.Module) -> str:
+    """A function's source; blank lines after the docstring go with it."""
+    definition: Any = tree.body[0]
+    lines = source.rstrip().splitlines()
+    if ast.get_docstring(definition) is None:
+        return "\n".join(lines)
+    docstring = definition.body[0]
+    after = "\n".join(lines[docstring.end_lineno :]).lstrip("\n")
+    return "\n".join([*lines[: docstring.lineno - 1], after])
+
+
+def _helpers(function: Any, tree: ast.Module) -> list[Any]:
+    """What a function calls of its own package's functions, by their plain names."""
+    package = function.__module__.partition(".")[0]
+    names = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    named = [inspect.unwrap(function).__globals__.get(name) for name in names]
+    return [called for called in named if inspect.isfunction(called) and called.__module__.partition(".")[0] == package]

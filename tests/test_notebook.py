@@ -58,3 +58,10 @@ def test_every_cell_was_run_in_order(which, executed):
 
 def test_the_committed_one_shows_its_videos():
     assert videos(nbformat.read(NOTEBOOK, as_version=4)) >= 3
+
+
+def test_every_figure_and_film_has_a_text_for_those_who_cannot_see_it():
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        shown = [output.get("data", {}) for output in cell.get("outputs", [])]
+        count = sum(("image/png" in data) + str(data.get("text/html", "")).count("<video ") for data in shown)
+        assert cell.source.count("# alt: ") == count or not count, cell.id

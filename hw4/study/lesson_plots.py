@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from hw4.study import toys
 from hw4.study.clouds import REFERENCE, Cloud
 from hw4.study.lesson import HEIGHT, KEPT, Y_SPEED, Course, Lesson, Map, X, map_of
+from hw4.study.lesson_update import Update
 
 WIDTH = 7.0  # inches
 FONT: Any = {"font.size": 8.5, "axes.titlesize": 9}
@@ -30,6 +31,7 @@ ENDINGS = {"crash": (VERMILION, "-", "x"), "time limit": (GREY, "--", "s"), "at 
 CLOUD_COLOURS = (VERMILION, ORANGE, PURPLE, GREEN, BLUE)
 PAD = (-0.2, 0.2)  # where the flags stand
 ARROW: Any = {"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0}
+ACTIONS = {0: "no engine", 2: "main engine"}  # of an update's picture: the two that braking is made of
 DESCENT = -0.3  # vertical speed on the maps of x and height
 
 
@@ -178,7 +180,9 @@ def plot_clouds(clouds: Mapping[str, Cloud]) -> Figure:
         for ax, (name, cloud), colour in zip(axes, clouds.items(), CLOUD_COLOURS, strict=False):
             beyond = (np.abs(cloud.points) > reach).any(axis=1)
             ax.plot(*cloud.points[~beyond].T, "o", color=colour, markersize=2.5, alpha=0.7)
-            ax.plot(*cloud.points[beyond].clip(-reach, reach).T, "^", color=colour, markersize=4, clip_on=False)
+            edge = cloud.points[beyond].clip(-reach, reach).T
+            [triangles] = ax.plot(*edge, "^", color=colour, markersize=4, clip_on=False)
+            triangles.set_in_layout(False)  # where there are none, they would be laid out at the figure's corner
             ax.annotate("", (length, 0), (0, 0), arrowprops={**ARROW, "color": "black", "linewidth": 1.5})
             ax.plot(*cloud.points.mean(axis=0), "+", color="black", markersize=9)
             ax.axhline(0, color="0.7", linewidth=0.6, zorder=0)
@@ -187,4 +191,42 @@ def plot_clouds(clouds: Mapping[str, Cloud]) -> Figure:
             ax.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
         axes[0].set_ylabel("across it, where\nthe noise is largest")
         fig.supxlabel("along the mean gradient", fontsize=8.5)
+    return fig
+
+
+def plot_update(update: Update) -> Figure:
+    """A batch's steps over height and vertical speed, by their weight and by what the update did to log pi(a|s).
+
+    A row for each of `ACTIONS`: steps in which it was taken. A colour is full at the 95% quantile of its column.
+    """
+    columns = {
+        "the step's weight, q - v(s)": update.weights.numpy(),
+        "change of log pi(a|s) by the update": update.changes.numpy(),
+    }
+    states, actions = update.states.numpy(), update.actions.numpy()
+    with plt.rc_context(FONT):
+        fig, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.2), sharex=True, sharey=True, layout="constrained")
+        for column, (title, of_step) in zip(axes.T, columns.items(), strict=True):
+            reach = float(np.quantile(np.abs(of_step), 0.95))
+            for ax, action in zip(column, ACTIONS, strict=True):
+                taken = actions == action
+                height, speed = states[taken][:, [HEIGHT, Y_SPEED]].T
+                dots = ax.scatter(
+                    height,
+                    speed,
+                    c=of_step[taken],
+                    cmap="coolwarm_r",
+                    vmin=-reach,
+                    vmax=reach,
+                    s=14,
+                    linewidths=0.3,
+                    edgecolors="0.4",
+                )
+            column[0].set_title(title)
+            column[1].set_xlabel("height")
+            fig.colorbar(dots, ax=column, location="bottom", extend="both", aspect=30, pad=0.02)
+        for ax, name in zip(axes[:, 0], ACTIONS.values(), strict=True):
+            ax.set_ylabel(f"{name}\n\nvertical speed")
+        for ax in axes.flat:
+            ax.spines[["top", "right"]].set_visible(False)
     return fig

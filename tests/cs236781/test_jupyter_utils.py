@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import signal
@@ -14,7 +15,14 @@ from bs4 import BeautifulSoup
 from IPython.display import HTML
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from cs236781.jupyter_utils import NotebookError, clear_notebook, run_notebook, show_video_in_notebook
+from cs236781.jupyter_utils import (
+    NotebookError,
+    clear_notebook,
+    run_notebook,
+    show_films,
+    show_source,
+    show_video_in_notebook,
+)
 from tests.notebooks import write_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,3 +253,74 @@ def test_a_missing_video(tmp_path):
 def test_a_width_that_is_none(tmp_path, width):
     with pytest.raises(ValueError, match="width"):
         show_video_in_notebook(tmp_path / "a.mp4", width=width)
+
+
+def test_films_stand_side_by_side_and_wait(tmp_path):
+    path = tmp_path / "landing.mp4"
+    path.write_bytes(MP4)
+    shown = BeautifulSoup(show_films({"4 < 5": path, "at rest": path}).data, "html.parser")
+    assert [caption.text for caption in shown.find_all("figcaption")] == ["4 < 5", "at rest"]
+    for video in shown.find_all("video"):
+        assert video["src"].startswith("data:video/mp4;base64,")
+        assert "controls" in video.attrs
+        assert "autoplay" not in video.attrs
+
+
+# --- code
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module with code to show, which is like a project's."""
+    (tmp_path / "shown_module.py").write_text(
+        textwrap.dedent('''\
+            import math
+
+
+            def helper(x):
+                """Explained."""
+                return math.sqrt(x)
+
+
+            class Loss:
+                def forward(self, x):
+                    """The formula.
+
+                    :param x: a number.
+                    """
+                    # a remark
+                    return helper(x) + max(x, 1)
+
+                @staticmethod
+                def to_do(n):
+                    # TODO: Write it.
+                    raise NotImplementedError("Loss.to_do: an exercise, not written yet")
+            ''')
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("shown_module")
+    del sys.modules["shown_module"]
+
+
+def test_code_is_shown_with_its_helpers_and_without_docstrings(module):
+    assert show_source(module.Loss.forward, module.helper).data == textwrap.dedent("""\
+        `Loss.forward`, in `shown_module.py`:
+
+        ```python
+        def forward(self, x):
+            # a remark
+            return helper(x) + max(x, 1)
+        ```
+
+        `helper`, in `shown_module.py`:
+
+        ```python
+        def helper(x):
+            return math.sqrt(x)
+        ```""")
+
+
+def test_an_exercise_that_is_to_do_is_said_to_be(module):
+    assert show_source(module.Loss.to_do).data == (
+        "`Loss.to_do` is yours to write. Once it is written, its code stands here."
+    )

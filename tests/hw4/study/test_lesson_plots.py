@@ -3,9 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.text import Annotation
 
-from hw4.study import lesson, lesson_plots, toys
+from hw4.study import lesson, lesson_plots, lesson_update, toys
 from hw4.study.clouds import Cloud
 
 
@@ -71,12 +72,29 @@ def test_the_corridor_is_drawn_exactly_and_as_it_is_learned(monkeypatch):
     assert [len(line.get_ydata()) for line in right.lines[:2]] == [toys.CORRIDOR_EPISODES] * 2
 
 
+@pytest.mark.filterwarnings("error")
 def test_each_batch_is_a_dot_of_its_estimators_cloud():
     points = np.array([[1.0, 0.5], [2.0, -0.5], [30.0, 0.0]])
     cloud = Cloud(points, 1.0, 0.0, 5.0, 1.0)
     near = cloud._replace(points=points[:2])
-    axes = lesson_plots.plot_clouds({"total return": cloud, "reward to go": near, "leave-one-out": near}).axes
+    figure = lesson_plots.plot_clouds({"total return": cloud, "reward to go": near, "leave-one-out": near})
+    figure.draw_without_rendering()  # a layout that fails is a warning, which is an error here
+    axes = figure.axes
     inside, beyond = axes[0].lines[:2]
     assert np.array_equal(np.column_stack(inside.get_data()), points[:2])
     assert list(beyond.get_xdata()) == [axes[0].get_xlim()[1]]
     assert "variance 5" in axes[0].get_title()
+
+
+def test_each_step_of_an_update_is_a_dot_in_its_actions_row():
+    states = torch.zeros(4, 8)
+    states[:, lesson.HEIGHT], states[:, lesson.Y_SPEED] = torch.arange(4), -torch.arange(4)
+    weights, changes = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.1, 0.2, 0.3, 0.4])
+    update = lesson_update.Update(states, torch.tensor([0, 1, 2, 2]), weights, changes)
+    top_left, top_right, bottom_left, bottom_right = (
+        ax.collections[0] for ax in lesson_plots.plot_update(update).axes[:4]
+    )
+    assert np.array_equal(top_left.get_offsets(), [[0, 0]])
+    assert np.array_equal(bottom_right.get_offsets(), [[2, -2], [3, -3]])
+    for dots, of_step in ((top_left, [1]), (top_right, [0.1]), (bottom_left, [3, 4]), (bottom_right, [0.3, 0.4])):
+        assert dots.get_array().tolist() == pytest.approx(of_step)
