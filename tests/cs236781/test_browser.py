@@ -317,6 +317,10 @@ def audited(request, browser, page_file, shown) -> Iterator[Page]:
 
 @only_pages
 def test_axe_finds_nothing(audited):
+    """It takes long, so of the four pages two are looked at that have both screens and both grounds."""
+    is_dark = audited.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    if is_dark != (audited.viewport_size["width"] == PHONE[0]):
+        pytest.skip("the light desktop and the dark phone are looked at")
     axe = pytest.importorskip("axe_playwright_python", reason="no axe-core: install axe-playwright-python")
     audited.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text())
     found = audited.evaluate("axe.run()")["violations"]
