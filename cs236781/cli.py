@@ -14,6 +14,7 @@ import typer
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROGRAM = "main.py"
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 stopped_by: list[int] = [signal.SIGINT]  # the signals that ended the command
 COMPLETION = "_MAIN.PY_COMPLETE"  # the variable by which a shell asks Typer what can be typed next
 
@@ -57,17 +58,15 @@ def handle_signals() -> None:
 
     A signal that is ignored, as nohup and a shell's background have it, stays ignored; but SIGTERM ends always.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and (name == "SIGTERM" or signal.getsignal(number) != signal.SIG_IGN):
+    for number in STOPS:
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end_as_by_ctrl_c)
 
 
 def end_as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt, once: what is kept then, is kept undisturbed by a second signal."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for each in STOPS:
+        signal.signal(each, signal.SIG_IGN)
     stopped_by.append(number)
     raise KeyboardInterrupt
 

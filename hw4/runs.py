@@ -9,7 +9,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def latest_of(checkpoints_file: str | Path) -> Path:
     return path.with_stem(f"{path.stem}_latest")
 
 
-def newest(files: tuple[Path | None, ...]) -> tuple[Path, dict[str, Any]] | None:
+def newest(files: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint with the most episodes, the first of equals, and where it is; None if there is none.
 
     A damaged one is passed over where another is whole.
@@ -47,7 +47,7 @@ def newest(files: tuple[Path | None, ...]) -> tuple[Path, dict[str, Any]] | None
     found: list[tuple[int, Path, dict[str, Any]]] = []
     damage: ValueError | None = None
     for file in files:
-        if file is not None and file.exists():
+        if file.exists():
             try:
                 checkpoint = load_checkpoint(file)
                 found.append((episodes_of(checkpoint), file, checkpoint))
@@ -98,10 +98,10 @@ def _as_list(value: Any) -> Any:
     return list(map(_as_list, value)) if isinstance(value, (list, tuple)) else value
 
 
-def set_aside(*files: Path | None) -> None:
+def set_aside(*files: Path) -> None:
     """Rename files that are there, so that nothing is written over them."""
     for file in files:
-        if file is not None and file.exists():
+        if file.exists():
             number = next(n for n in range(1, 10**6) if not file.with_stem(f"{file.stem}_before{n}").exists())
             aside = file.with_stem(f"{file.stem}_before{number}")
             file.rename(aside)
