@@ -1,208 +1,345 @@
-"""Checking what was handed in: this project's public tests, run against the code of each archive.
+"""Checking what was handed in: the project's checks, put to the code of each archive.
 
-    rows = check_submissions(["hw4-1.zip", "hw4-2_3.zip"], csv_file="marks.csv", jobs=2)
-    print(table(rows))
+    submissions = check_submissions(["hw4-1.zip", "hw4-2_3.zip"], jobs=2)
 
-The tests are those that `tests/exercises.toml` names, counted by the notebook's sections. Of an archive only the
-package `hw4` is used; all else is the checker's own. Its code runs in sandboxes only (see `grading/sandbox.py`).
+Each gives a Submission (see `verdicts`). The checks are those of `tests/checks`. All are put to the student's own code
+as a whole. An exercise that fails there is judged once more with the reference's solution in the place of all others
+(see `transplant`), so that no exercise pays for another's mistake. It passes a check if it does so either way.
 
-All tests are run in one process. If that does not come to its end, each section's are run in one of their own, with
-half of the time: an endless loop or a crash in one leaves the others' results.
+Of an archive only the package `hw4` is used, and what it trained. Its code runs in sandboxes only (see `sandbox`), and
+gives values. Whether they are right is decided here, where no code of a student ever runs.
 """
 
-import csv
-import io
 import json
 import os
+import random
+import secrets
 import shutil
 import sys
-import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tabulate import tabulate
 from tqdm import tqdm
 
 from cs236781 import unpacking
-from cs236781.exercises import Exercise, load_exercises
-from cs236781.files import check_file_writable, write_whole
-from cs236781.grading.sandbox import Limits, Outcome, Sandbox, namespaces, scratch_folder
+from cs236781.checks import ASKS, Check, Finding, Reply, judge, load_checks
+from cs236781.exercises import TABLE, Exercise, load_exercises
+from cs236781.grading.sandbox import Limits, Sandbox, Talk, bubblewrap, namespaces, scratch_folder
+from cs236781.grading.verdicts import ExerciseResult, State, Submission
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-LIMITS = Limits(seconds=60, megabytes=2000)  # the tests take some 20 seconds
-
-_MAX_REPORT_BYTES = 20_000_000  # some forty times what the tests' own report has
-
+LIMITS = Limits(seconds=5, megabytes=2000)  # of an exercise; all checks together take some two seconds
+_SESSION_SECONDS = 3600  # of processor time; what bounds it is the limit of each exercise
+_START_SECONDS = 60  # for PyTorch to be imported, on a busy machine
+_SPARE_SECONDS = 20
 _OUT_OF_MEMORY = ("MemoryError", "allocate memory", "bad_alloc")
+_WRITTEN_INTO = "it wrote into the report"
 
-
-# What was found about an archive, as texts by their column's name: the students' ids, the archive, how many of each
-# section's tests passed and of all, as in "3/5", and the status, which is "ok" if all were run to their end.
-Row = dict[str, str]
+# What an archive's folder of results says was trained: see Submission.results.
+Trained = Callable[[Path], dict[str, dict[str, float]]]
 
 
 @dataclass
-class _Report:
-    """What pytest-reportlog wrote about a run. Code that is tested can write there too."""
+class _Asked:
+    """A check that was put to some code, and what came of it.
 
-    set_up: set[str] = field(default_factory=set)
-    passed: set[str] = field(default_factory=set)
-    problem: str = ""  # why tests cannot be found
-    place: str = ""  # where the run was last; empty before the first test
-    finished: bool = False
-    out_of_memory: bool = False
+    :param ended: how the code ended its process over it, in words; empty if it did not.
+    """
+
+    check: Check
+    finding: Finding
+    ended: str = ""
+    place: str = ""
+    value: Any = None
+
+
+@dataclass
+class _Code:
+    """What is found about an archive's code on the way."""
+
+    whole: dict[str, _Asked] = field(default_factory=dict)  # by the check's id
+    grafted: dict[str, _Asked] = field(default_factory=dict)
+    oddities: dict[str, None] = field(default_factory=dict)  # in their order
+    survey: dict[str, Any] = field(default_factory=dict)
+
+    def passed(self, check: Check) -> bool:
+        """Whether the code does as asked, either way."""
+        return any(asked.finding.passed for asked in self.of(check))
+
+    def of(self, check: Check) -> list[_Asked]:
+        """Both times that it was asked, among the reference's other exercises first."""
+        return [asked[check.id] for asked in (self.grafted, self.whole) if check.id in asked]
 
 
 def check_submissions(
     archives: Sequence[str | Path],
     *,
-    csv_file: str | Path | None = None,
     jobs: int = 1,
     limits: Limits = LIMITS,
     project: str | Path = PROJECT,
-) -> list[Row]:
-    """Check archives. What is wrong with one is in its row, and the others are checked all the same.
+    trained: Trained = lambda folder: {},
+    known: Callable[[Path], Submission | None] = lambda archive: None,
+    keep: Callable[[Path, Submission], None] = lambda archive, submission: None,
+    finish: Callable[[list[Submission]], None] = lambda submissions: None,
+) -> list[Submission]:
+    """Check archives. What is wrong with one is in its status, and the others are checked all the same.
 
-    :param archives: zip files that prepare-submission made; the rows come in their order.
-    :param csv_file: where the rows go as a table, too. On Ctrl-C it gets those that are done.
+    :param archives: zip files that prepare-submission made; the submissions come in their order.
     :param jobs: archives checked at the same time.
-    :param limits: for the tests of an archive; where those do not end, each section's get half of the time.
-    :param project: where the tests and all that is not `hw4` come from.
-    :raises OSError: an archive is missing, or the CSV file cannot be written (said before anything runs).
-    :raises RuntimeError: the project's own code cannot be tested.
+    :param limits: for each exercise of an archive.
+    :param project: the reference, with its checks and its exercises.
+    :param trained: reads what was trained, from an archive's folder.
+    :param known: a submission that was found before, or None.
+    :param keep: gets each that is new, as soon as it is there.
+    :param finish: gets all at the end; those that are done, on Ctrl-C.
+    :raises FileNotFoundError: an archive is missing (said before anything runs).
+    :raises RuntimeError: the reference fails its own checks.
     """
     paths = [Path(archive) for archive in archives]
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"there is no archive {path}")
-    if csv_file is not None:
-        check_file_writable(csv_file)
-    checker = _Checker(Path(project), limits)
-    checker.find_tests()
-
-    rows: dict[int, Row] = {}
-    with tqdm(total=len(paths), desc="checking", unit="archive") as bar, ThreadPoolExecutor(jobs) as executor:
-        checks = {executor.submit(checker.check, path): index for index, path in enumerate(paths)}
+    checker = _Checker(Path(project), limits, trained)
+    found = {index: submission for index, path in enumerate(paths) if (submission := known(path)) is not None}
+    if len(found) < len(paths):
+        checker.check_reference()
+    with (
+        tqdm(total=len(paths), initial=len(found), desc="checking", unit="archive") as bar,
+        ThreadPoolExecutor(jobs) as executor,
+    ):
+        checks = {executor.submit(checker.check, path): i for i, path in enumerate(paths) if i not in found}
         try:
             for done in as_completed(checks):
-                rows[checks[done]] = done.result()
+                index = checks[done]
+                found[index] = done.result()
+                keep(paths[index], found[index])
                 bar.update()
         finally:
             checker.cancelled.set()  # all are done, or are not wanted any more
             executor.shutdown(cancel_futures=True)
-            in_order = [rows[index] for index in sorted(rows)]
-            if csv_file is not None:
-                write_whole(csv_file, _csv(in_order).encode())
-    return in_order
+            submissions = [found[index] for index in sorted(found)]
+            finish(submissions)
+    return submissions
 
 
 def isolation() -> str:
     """One line about what this system lets the checker cut off."""
     as_root = " You are root, whose processes are NOT counted: code could start them without end."
     unbounded = as_root if os.getuid() == 0 else ""
+    if bubblewrap(PROJECT):
+        return f"The code saw no network, no other process, and of files the system's and its own only.{unbounded}"
+    files = "It could read and write your files: install bubblewrap."
     options = namespaces()
     if not options:
-        return f"The network was NOT cut off: this system has no unshare, or forbids it.{unbounded}"
+        return f"The network was NOT cut off: this system has no unshare, or forbids it. {files}{unbounded}"
     hidden = ", other processes out of reach" if "--pid" in options else ""
-    return f"The network was cut off{hidden}.{unbounded}"
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text under a header."""
-    return tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True)
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0] if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return f"The network was cut off{hidden}, but for sockets among files. {files}{unbounded}"
 
 
 class _Checker:
     """The checks of one call of check_submissions."""
 
-    def __init__(self, project: Path, limits: Limits) -> None:
+    def __init__(self, project: Path, limits: Limits, trained: Trained) -> None:
         self.cancelled = threading.Event()
-        self._project, self._limits = project, limits
+        self._project, self._limits, self._trained = project, limits, trained
         self._exercises = load_exercises(project)
-        self._tests: dict[str, set[str]] = {}  # of each section
+        self._checks = load_checks(project)
 
-    def find_tests(self) -> None:
-        """Find each section's tests, with the project's own code: an archive's could hide some, or add to them.
+    def check_reference(self) -> None:
+        """Put all checks to the project's own code.
 
-        :raises RuntimeError: the project's own code cannot be tested.
+        :raises RuntimeError: it fails one.
         """
         with scratch_folder() as folder:
-            sandbox = Sandbox(folder, self.cancelled)
-            self._lay_out(sandbox, self._project / "hw4")
-            outcome, report = self._run_tests(sandbox, self._exercises, "--setup-plan", limits=LIMITS)
-        for exercise in self._exercises:
-            tests = {test for test in report.set_up if exercise.has_test(test)}
-            self._tests[exercise.section] = self._tests.get(exercise.section, set()) | tests
-        if report.problem or not all(self._tests.values()):
-            reason = report.problem or " ".join(outcome.output.split())[-300:] or "it does not start"
-            raise RuntimeError(f"the tests cannot be run on this project's own code: {reason}")
+            sandbox = self._laid_out(folder)
+            shutil.copytree(self._project / "hw4", sandbox.folder / "code" / "hw4", ignore=_without_caches)
+            code = _Code()
+            with self._examiner(sandbox) as talk:
+                code.whole = self._ask(talk, sandbox.folder / "code", self._checks, code)
+        failed = [asked.finding for asked in code.whole.values() if not asked.finding.passed]
+        if failed or code.oddities:
+            reason = f"{failed[0].asked}: {failed[0].got}" if failed else next(iter(code.oddities))
+            raise RuntimeError(f"this project's own code fails its checks: {reason}")
 
-    def check(self, archive: Path) -> Row:
-        """Unpack an archive and test its code."""
+    def check(self, archive: Path) -> Submission:
+        """Unpack an archive and check its code."""
         named = unpacking.FOLDER.fullmatch(archive.stem)
-        ids = named[1] if named else ""
+        ids = tuple(named[1].split("_")) if named else ()
         with scratch_folder() as folder:
-            sandbox = Sandbox(folder, self.cancelled)
+            sandbox = self._laid_out(folder)
             try:
-                ids = self._unpack(sandbox, archive)
+                unpacked = self._unpack(sandbox, archive)
             except unpacking.ArchiveError as error:
-                return self._row(archive, ids, set(), f"broken archive: {error}")
-            try:
-                self._lay_out(sandbox, sandbox.folder / "archive" / f"hw4-{ids}" / "hw4")
-                passed, status = self._test(sandbox)
-            except OSError as error:  # the code may have removed the project, or filled the disk
-                passed, status = set(), f"crashed: its tests cannot be run ({error})"
-        return self._row(archive, ids, passed, status)
+                return Submission(_printable(str(archive)), ids, f"broken archive: {_printable(str(error))}"[:1000])
+            code = _Code()
+            (sandbox.folder / "code").mkdir()
+            handed_in = sandbox.folder / "archive" / f"hw4-{unpacked}"
+            shutil.copytree(handed_in / "hw4", sandbox.folder / "code" / "hw4", ignore=_without_caches)
+            results = self._trained(handed_in)
+            with self._examiner(sandbox) as talk:
+                code.whole = self._ask(talk, sandbox.folder / "code", self._checks, code)
+                self._judge_failed(talk, sandbox, code)
+        warnings = [f"the archive is named {archive.name}, and its folder hw4-{unpacked}"] * (
+            ids != ("",) and "_".join(ids) != unpacked
+        )
+        return self._submission(archive, tuple(unpacked.split("_")), code, results, warnings)
 
-    def _test(self, sandbox: Sandbox) -> tuple[set[str], str]:
-        """Run the tests in a sandbox that is laid out; returns those that passed, and the status."""
-        outcome, report = self._run_tests(sandbox, self._exercises)
-        problem = _problem(outcome, report)
-        if not problem:
-            return report.passed, "ok"
-        if outcome.timed_out and not report.place:  # as it would for each section
-            return set(), problem
-        passed: set[str] = set()
-        problems: dict[str, list[str]] = {}  # each with the sections that it kept from their end
-        limits = replace(self._limits, seconds=self._limits.seconds / 2)
-        for section, tests in self._tests.items():
-            own = [exercise for exercise in self._exercises if exercise.section == section]
-            outcome, report = self._run_tests(sandbox, own, limits=limits)
-            passed |= report.passed & tests
-            if problem := _problem(outcome, report):
-                problems.setdefault(problem, []).append(section)
-        every = len(self._tests)
-        parts = [text if len(names) == every else f"{', '.join(names)}: {text}" for text, names in problems.items()]
-        return passed, "; ".join(parts) or "ok"
+    def _judge_failed(self, talk: Talk, sandbox: Sandbox, code: _Code) -> None:
+        """Judge the exercises that failed once more, among the reference's others."""
+        failed = {check.exercise for check in self._checks if check.exercise and not code.passed(check)}
+        exercises = [exercise for exercise in self._exercises if exercise.name in failed]
+        with scratch_folder() as folder:  # of its own: no code may read the reference's solution of what it failed
+            grafts = Sandbox(folder, self.cancelled)
+            report = self._transplant(grafts, sandbox.folder / "code" / "hw4", exercises)
+            code.survey = report.get("survey") or {}
+            if not report:
+                code.oddities["its files could not be read"] = None
+            for index, origins in enumerate(report.get("origins", [])):
+                exercise = exercises[index // 2]
+                checks = [one for one in self._checks if one.exercise == exercise.name and not code.passed(one)]
+                source = grafts.folder / "out" / str(index) / "hw4"
+                ended = any(code.grafted[one.id].ended for one in checks if one.id in code.grafted)
+                if not checks or ended or not source.is_dir() or exercise.name in code.survey["to_do"]:
+                    continue
+                target = sandbox.folder / f"graft-{secrets.token_hex(4)}"
+                shutil.copytree(source, target / "hw4")
+                try:
+                    asked = self._ask(talk, target, checks, code)
+                finally:
+                    shutil.rmtree(target, ignore_errors=True)
+                for one in asked.values():
+                    one.place = _place_in(one.place, origins, code.survey["places"].get(exercise.name, ""))
+                better = {
+                    id_: one
+                    for id_, one in asked.items()
+                    if id_ not in code.grafted
+                    or one.finding.passed
+                    or (one.finding.hint and not code.grafted[id_].finding.hint)
+                }
+                code.grafted |= better
 
-    def _row(self, archive: Path, ids: str, passed: set[str], status: str) -> Row:
-        counts = {section: f"{len(tests & passed)}/{len(tests)}" for section, tests in self._tests.items()}
-        every = set().union(*self._tests.values())
-        row = {"ids": ids, "archive": str(archive), **counts, "all": f"{len(every & passed)}/{len(every)}"}
-        return {name: _printable(text) for name, text in (row | {"status": status[:1000]}).items()}
+    def _ask(self, talk: Talk, package: Path, checks: Sequence[Check], code: _Code) -> dict[str, _Asked]:
+        """Put checks to the code in a folder."""
+        generator = random.Random(secrets.randbits(64))
+        inputs = {check.id: check.draw(generator) for check in checks}
+        nonces = {secrets.token_hex(8): check for check in checks}
+        asks = [[nonce, check.exercise, check.ask, inputs[check.id]] for nonce, check in nonces.items()]
+        asked: dict[str, _Asked] = {}
+
+        def add(check: Check, reply: Reply, ended: str = "") -> None:
+            asked[check.id] = _Asked(check, judge(check, inputs[check.id], reply), ended, reply.place, reply.value)
+            if any(sign in reply.error for sign in _OUT_OF_MEMORY):
+                code.oddities[f"{check.exercise or 'the whole'}: out of memory"] = None
+
+        problem = ""
+        try:
+            talk.send({"package": str(package), "seconds": self._limits.seconds, "asks": asks})
+            while not (message := talk.receive(3 * self._limits.seconds + _SPARE_SECONDS)).get("done"):
+                if message.get("left"):
+                    code.oddities["it left processes running, which were ended"] = None
+                check = nonces.get(str(message.get("nonce")))
+                if check is None or check.id in asked:
+                    continue
+                if message.get("ended"):
+                    ended = str(message["ended"])[:100]
+                    code.oddities[f"{check.exercise or 'the whole'}: {ended}"] = None
+                    add(check, Reply(error=ended), ended)
+                elif message.get("skipped"):
+                    ended = "not asked, since the code of the same exercise ended its process before"
+                    add(check, Reply(error=ended), ended)
+                else:
+                    place, error = str(message.get("place") or "")[:200], str(message.get("error") or "")[:1000]
+                    add(check, Reply(message.get("value"), _printable(error), _printable(place)))
+        except (TimeoutError, EOFError, BrokenPipeError, AttributeError) as error:
+            problem = f"it ended what puts the questions ({type(error).__name__})"
+            code.oddities[problem] = None
+        for check in checks:
+            if check.id not in asked:
+                add(check, Reply(error=problem or "no reply"), problem or "no reply")
+        return asked
+
+    def _examiner(self, sandbox: Sandbox) -> Any:
+        lib = sandbox.folder / "lib"
+        command = [sys.executable, "-m", "cs236781.grading.examiner", str(lib)]
+        limits = Limits(_SESSION_SECONDS, self._limits.megabytes)
+        return sandbox.talk_to(command, limits, environment={"PYTHONPATH": str(lib)})
+
+    def _submission(
+        self,
+        archive: Path,
+        ids: Sequence[str],
+        code: _Code,
+        results: dict[str, dict[str, float]],
+        warnings: Sequence[str],
+    ) -> Submission:
+        whole = [asked.finding.passed for asked in code.whole.values()]
+        answers = {
+            check.exercise: asked.value
+            for check in self._checks
+            if check.ask == "answer" and (asked := code.whole[check.id]).finding.passed
+        }
+        return Submission(
+            archive=_printable(str(archive)),
+            ids=ids,
+            status="; ".join(code.oddities)[:1000] or "ok",
+            exercises=[self._result(exercise, code) for exercise in self._exercises],
+            whole=(sum(whole), len(whole)),
+            results=results,
+            answers=answers,
+            warnings=warnings,
+        )
+
+    def _result(self, exercise: Exercise, code: _Code) -> ExerciseResult:
+        checks = [check for check in self._checks if check.exercise == exercise.name]
+        asked = [next((one for one in code.of(check) if one.finding.passed), code.of(check)[0]) for check in checks]
+        findings = [one.finding for one in asked]
+        if all(finding.passed for finding in findings):
+            return ExerciseResult(exercise.name, "done", findings)
+        survey = code.survey
+        place = survey.get("places", {}).get(exercise.name, "")
+        state: State = "wrong"
+        problem = ""
+        if exercise.name in survey.get("to_do", ()):
+            state, problem = "to do", "It is not written yet."
+        elif broken := survey.get("broken", {}).get(exercise.file.removeprefix("hw4/")):
+            line, reason = broken
+            state, problem, place = (
+                "broken",
+                f"The file is no Python: {_printable(str(reason))[:300]}",
+                f"{exercise.file}:{line}",
+            )
+        elif exercise.name in survey.get("missing", ()) and not any(finding.passed for finding in findings):
+            state, problem = "missing", f"There is no {exercise.functions[0]} in {exercise.file}."
+        elif any(one.ended for one in asked):
+            state, problem = (
+                "broken",
+                f"The code could not be run to its end: {next(one.ended for one in asked if one.ended)}.",
+            )
+        else:
+            place = next((one.place for one in asked if not one.finding.passed and one.place), place)
+        return ExerciseResult(exercise.name, state, findings, problem, place)
 
     def _unpack(self, sandbox: Sandbox, archive: Path) -> str:
         """Unpack into the sandbox's folder `archive`; returns the ids, or raises ArchiveError."""
         target = sandbox.folder / "archive"
         target.mkdir()
-        command = [sys.executable, "-I", "-S", unpacking.__file__, str(archive.resolve()), str(target)]
-        outcome = sandbox.run(command, self._limits)
+        brought = sandbox.folder / "brought.zip"
+        shutil.copyfile(archive, brought)
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(sandbox.folder / "lib/cs236781/unpacking.py"),
+            str(brought),
+            str(target),
+        ]
+        outcome = sandbox.run(command, Limits(60, self._limits.megabytes))
+        brought.unlink()
         if outcome.timed_out:
             raise unpacking.ArchiveError("it takes too long to unpack")
         last = outcome.output.strip().rpartition("\n")[2]
@@ -214,87 +351,53 @@ class _Checker:
             raise unpacking.ArchiveError("it holds no package hw4")
         return last
 
-    def _lay_out(self, sandbox: Sandbox, code: Path) -> None:
-        """Make the project that is tested: this one, with its package hw4 replaced by the one in the folder code."""
-        place = sandbox.folder / "project"
-        # What an archive brings along compiled need not be what its source says.
-        no_caches = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so")
-        place.mkdir()
-        for name in ("tests", "cs236781"):
-            if (self._project / name).is_dir():
-                shutil.copytree(self._project / name, place / name, ignore=no_caches)
-        for name in ("main.py", "pyproject.toml"):
-            if (self._project / name).is_file():
-                shutil.copyfile(self._project / name, place / name)
-        shutil.copytree(code, place / "hw4", ignore=no_caches)
+    def _laid_out(self, folder: Path) -> Sandbox:
+        """A sandbox with the course's tools and the asks, and nothing that knows what is right."""
+        sandbox = Sandbox(folder, self.cancelled)
+        lib = sandbox.folder / "lib"
+        self._copy_tools(lib)
+        (lib / ASKS).parent.mkdir(parents=True)
+        shutil.copyfile(self._project / ASKS, lib / ASKS)
+        return sandbox
 
-    def _run_tests(
-        self, sandbox: Sandbox, exercises: Iterable[Exercise], *options: str, limits: Limits | None = None
-    ) -> tuple[Outcome, _Report]:
-        """Run the exercises' tests."""
-        place = sandbox.folder / "project"
-        command = [sys.executable, "-m", "pytest", "-o", "addopts=", "--import-mode=importlib", f"--rootdir={place}"]
-        command += ["-p", "no:cacheprovider", "--tb=no", "--quiet", "--capture=no", *options]
-        command += dict.fromkeys(test for exercise in exercises for test in exercise.tests)
-        with tempfile.TemporaryFile() as written:  # without a name, so that the code can put no other file in its place
-            number = written.fileno()
-            outcome = sandbox.run(
-                [*command, f"--report-log=/dev/fd/{number}"],
-                limits or self._limits,
-                working_dir=place,
-                environment={"PYTHONPATH": str(place)},
-                descriptors=[number],
-            )
-            written.seek(0)
-            return outcome, _read_report(written.read(_MAX_REPORT_BYTES).decode(errors="replace"))
+    def _copy_tools(self, lib: Path) -> None:
+        """The modules of cs236781 that code in a sandbox needs, and of the grader's what runs there."""
+        shutil.copytree(PROJECT / "cs236781", lib / "cs236781", ignore=shutil.ignore_patterns("grading", "__pycache__"))
+        (lib / "cs236781/grading").mkdir()
+        for name in ("__init__.py", "examiner.py", "transplant.py"):
+            shutil.copyfile(Path(__file__).with_name(name), lib / "cs236781/grading" / name)
 
-
-def _read_report(text: str) -> _Report:
-    """Read what was written; lines that are none of pytest-reportlog's are passed over."""
-    report = _Report()
-    failed: set[str] = set()
-    for line in text.split("\n"):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if not isinstance(entry, dict):
-            continue
-        kind, test, has_failed = entry.get("$report_type"), str(entry.get("nodeid")), entry.get("outcome") == "failed"
-        if kind == "CollectReport" and has_failed:
-            report.problem = report.problem or _reason(str(entry.get("longrepr")))
-        elif kind == "TestReport":
-            report.place = f" {'after' if entry.get('when') == 'teardown' else 'in'} {test}"
-            if has_failed:
-                failed.add(test)
-            elif entry.get("outcome") == "passed" and entry.get("when") == "setup":
-                report.set_up.add(test)
-            elif entry.get("outcome") == "passed" and entry.get("when") == "call":
-                report.passed.add(test)
-        elif kind == "SessionFinish":
-            report.finished = True
-        report.out_of_memory |= has_failed and any(sign in line for sign in _OUT_OF_MEMORY)
-    report.passed -= failed
-    return report
+    def _transplant(self, grafts: Sandbox, code: Path, exercises: Sequence[Exercise]) -> dict[str, Any]:
+        """Look at the code, and make a package for each exercise; empty if that could not be done."""
+        lib = grafts.folder / "lib"
+        self._copy_tools(lib)
+        (lib / TABLE).parent.mkdir()
+        shutil.copyfile(self._project / TABLE, lib / TABLE)
+        ignored = shutil.ignore_patterns("__pycache__", "*.npz")
+        shutil.copytree(self._project / "hw4", grafts.folder / "reference", ignore=ignored)
+        shutil.copytree(code, grafts.folder / "student", ignore=_without_caches)
+        program = [sys.executable, "-m", "cs236781.grading.transplant", str(lib), "reference", "student", "out"]
+        command = [*program, "report.json", *(exercise.name for exercise in exercises)]
+        outcome = grafts.run(command, Limits(30, self._limits.megabytes), environment={"PYTHONPATH": str(lib)})
+        if outcome.status != 0:
+            return {}
+        report = json.loads((grafts.folder / "report.json").read_text())
+        return dict(report)
 
 
-def _reason(traceback: str) -> str:
-    """The last line of what pytest tells about an exception, on one line and not too long."""
-    lines = [line.removeprefix("E").strip() for line in traceback.splitlines() if line.startswith("E ")]
-    last = [line for line in lines or traceback.splitlines() if line.strip()][-1:]
-    return " ".join("".join(last).split())[:300]
+def _without_caches(_folder: str, names: list[str]) -> Iterator[str]:
+    """What an archive brings along compiled need not be what its source says."""
+    return (name for name in names if name == "__pycache__" or name.endswith((".pyc", ".so")))
 
 
-def _problem(outcome: Outcome, report: _Report) -> str:
-    """What kept a section's tests from their end; empty where nothing did."""
-    place = report.place or " before the first test"
-    if outcome.timed_out:
-        return f"timed out{place}"
-    if report.out_of_memory or any(sign in outcome.output for sign in _OUT_OF_MEMORY):
-        return "out of memory"
-    if report.problem:
-        return f"not importable: {report.problem}"
-    if not report.finished:
-        how = f"signal {-outcome.status}" if outcome.status < 0 else f"exit status {outcome.status}"
-        return f"crashed{place} ({how})"
-    return ""
+def _place_in(place: str, origins: dict[str, list[int]], own_place: str) -> str:
+    """A place in a package that was put together, in the student's file; its exercise's place if the line is not his."""
+    file, _, number = place.removeprefix("hw4/").partition(":")
+    lines = origins.get(file, [])
+    if number.isdigit() and 0 < int(number) <= len(lines) and lines[int(number) - 1]:
+        return f"hw4/{file}:{lines[int(number) - 1]}"
+    return own_place
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

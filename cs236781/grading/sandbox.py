@@ -3,12 +3,19 @@
     sandbox = Sandbox(folder)                        # the folder holds its home, its temporary files, its output
     outcome = sandbox.run([sys.executable, "program.py"], Limits(seconds=60, megabytes=2000))
 
-Where the system allows (Linux, user namespaces) the program has no network and sees only its own processes. It runs as
-the user who calls, and may read what that user may read. It does not keep an attacker in.
+    with sandbox.talk_to([sys.executable, "server.py"], limits) as server:   # it gets two descriptors as arguments
+        server.send({"question": 1})
+        answer = server.receive(seconds=10)
+
+Where bubblewrap is, the program sees the system's programs and Python read-only, of all else its own folder only, no
+network and no other process. Where it is not, user namespaces take the network and other processes away, if the system
+allows that. The program then runs as the user who calls, and may read and write what that user may.
 """
 
+import json
 import math
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -21,6 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cs236781.grading import rlimit_exec
 
@@ -32,6 +40,12 @@ _ADDRESSES_ABOVE_MEMORY = 8 << 30
 
 _PATIENCE = 4  # the time on the clock, in processor time
 _TAIL_BYTES = 4096
+_MAX_MESSAGE_BYTES = 2_000_000
+# What programs of the system need, where it is; and the folders of this Python.
+_SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/sys/devices/system/cpu"),
+    *("/etc/alternatives", "/etc/fonts", "/etc/ld.so.cache", "/etc/localtime"),
+)
 
 _NAMESPACES = [
     ("--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
@@ -110,17 +124,55 @@ class Sandbox:
         *,
         working_dir: Path | None = None,
         environment: Mapping[str, str] | None = None,
-        descriptors: Sequence[int] = (),
     ) -> Outcome:
         """Run a command to its end or to the end of its time. What it started ends with it.
 
         :param command: the program's absolute path, and its arguments.
         :param working_dir: the sandbox's folder by default.
         :param environment: added to the few variables that a program is given.
-        :param descriptors: open files that are handed on to it.
         :raises CancelledError: the caller's event was set.
         :raises OSError: it cannot be started, for example because an earlier run removed its folder.
         """
+        with self._started(command, limits, working_dir, environment) as (process, output):
+            timed_out = self._wait(process, _PATIENCE * limits.seconds)
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        with output:
+            status = process.returncode if process.returncode <= 128 else 128 - process.returncode
+            timed_out = timed_out or status == -signal.SIGXCPU
+            return Outcome(timed_out, status, output.read(_TAIL_BYTES).decode(errors="replace"))
+
+    @contextmanager
+    def talk_to(
+        self, command: Sequence[str], limits: Limits, *, environment: Mapping[str, str] | None = None
+    ) -> Iterator["Talk"]:
+        """Start a command, to send it messages and receive some; it gets two descriptors as its last arguments.
+
+        It ends with the block, and what it started too. Its limits on time are those of its messages.
+
+        :raises OSError: it cannot be started.
+        """
+        (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
+        try:
+            command = [*command, str(their_in), str(their_out)]
+            with self._started(command, limits, None, environment, (their_in, their_out)) as (process, output):
+                for descriptor in (their_in, their_out):
+                    os.close(descriptor)
+                with output:
+                    yield Talk(process, our_out, our_in, self._cancelled)
+        finally:
+            for descriptor in (our_in, our_out):
+                os.close(descriptor)
+
+    @contextmanager
+    def _started(
+        self,
+        command: Sequence[str],
+        limits: Limits,
+        working_dir: Path | None,
+        environment: Mapping[str, str] | None,
+        descriptors: Sequence[int] = (),
+    ) -> Iterator[tuple["subprocess.Popen[bytes]", Any]]:
+        """A process under limits, and the file of what it prints. It ends with the block, and what it started too."""
         settings = {
             "CPU": f"{math.ceil(limits.seconds)}:{math.ceil(limits.seconds) + 1}",  # SIGXCPU, then SIGKILL
             "DATA": limits.megabytes << 20,
@@ -131,28 +183,25 @@ class Sandbox:
             "CORE": 0,
         }
         limited = [sys.executable, "-I", "-S", rlimit_exec.__file__, *(f"{k}={v}" for k, v in settings.items()), "--"]
-        with tempfile.TemporaryFile() as output:  # without a name: the program can put no other file in its place
-            process = subprocess.Popen(
-                [*limited, *namespaces(), *command],
-                cwd=working_dir or self.folder,
-                env=self._environment() | dict(environment or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=descriptors,
-            )
-            try:
-                timed_out = self._wait(process, _PATIENCE * limits.seconds)
-            finally:
-                with suppress(ProcessLookupError, PermissionError):  # macOS refuses if only zombies are left
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                self._end_strays()
-            output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            status = process.returncode if process.returncode <= 128 else 128 - process.returncode
-            timed_out = timed_out or status == -signal.SIGXCPU
-            return Outcome(timed_out, status, output.read(_TAIL_BYTES).decode(errors="replace"))
+        inside = bubblewrap(self.folder) or namespaces()
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it; it has no name to be replaced by
+        process = subprocess.Popen(
+            [*limited, *inside, *command],
+            cwd=working_dir or self.folder,
+            env=self._environment() | dict(environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
+        try:
+            yield process, output
+        finally:
+            with suppress(ProcessLookupError, PermissionError):  # macOS refuses if only zombies are left
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self._end_strays()
 
     def _environment(self) -> dict[str, str]:
         """What a program is given instead of the caller's environment, with its keys and paths."""
@@ -193,6 +242,66 @@ class Sandbox:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
+
+
+class Talk:
+    """Messages to and from a program in a sandbox: values that JSON can hold, one on a line."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", out: int, in_: int, cancelled: threading.Event) -> None:
+        self._process, self._out, self._in, self._cancelled = process, out, in_, cancelled
+        self._read = b""
+
+    def send(self, message: Any) -> None:
+        """Send a message; BrokenPipeError if the program has ended."""
+        data = json.dumps(message).encode() + b"\n"
+        while data:
+            data = data[os.write(self._out, data) :]
+
+    def receive(self, seconds: float) -> Any:
+        """The next message. What is none is passed over.
+
+        :raises TimeoutError: none came in time.
+        :raises EOFError: the program has ended, or wrote a line without end.
+        :raises CancelledError: the caller's event was set.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            line, newline, rest = self._read.partition(b"\n")
+            if newline:
+                self._read = rest
+                with suppress(ValueError, RecursionError):
+                    return json.loads(line)
+                continue
+            if self._cancelled.is_set():
+                raise CancelledError("the check was cancelled")
+            if time.monotonic() > end:
+                raise TimeoutError("no message came in time")
+            if select.select([self._in], [], [], 0.1)[0]:
+                more = os.read(self._in, 1 << 16)
+                self._read += more
+                if not more or len(self._read) > _MAX_MESSAGE_BYTES:
+                    raise EOFError("the program has ended")
+
+
+def bubblewrap(folder: Path) -> tuple[str, ...]:
+    """The command that shows a program the system and this folder only; empty if the system has or allows none."""
+    return (*_bubblewrap(), "--bind", str(folder), str(folder), "--chdir", str(folder), "--") if _bubblewrap() else ()
+
+
+@cache
+def _bubblewrap() -> tuple[str, ...]:
+    program = shutil.which("bwrap")
+    if program is None:
+        return ()
+    folders = dict.fromkeys([*_SYSTEM, sys.base_prefix, sys.prefix, *os.environ.get("LD_LIBRARY_PATH", "").split(":")])
+    shown = [part for folder in folders if folder for part in ("--ro-bind-try", folder, folder)]
+    options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--dev", "/dev"]
+    command = (program, *options, "--proc", "/proc", "--tmpfs", "/tmp", *shown)
+    with suppress(subprocess.TimeoutExpired):
+        tried = subprocess.run([*command, "--", "/bin/true"], capture_output=True, timeout=10, check=False)
+        if tried.returncode == 0:
+            return command
+    return ()
 
 
 @cache

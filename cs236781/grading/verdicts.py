@@ -11,29 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from cs236781.checks import Finding
+
 # done: every check passes; wrong: some do not; to do: it raises NotImplementedError, or its text is the placeholder;
 # missing: the code has no such function; broken: it could not be run to its end, or its file is no Python.
 State = Literal["done", "wrong", "to do", "missing", "broken"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check of an exercise.
-
-    :param name: the check's, unique within its exercise.
-    :param passed: whether the code does as asked, among the reference's other exercises or among the student's own.
-    :param asked: what it was asked, in the exercise's terms: "the q-values of rewards 1, 0, 2 with gamma 0.5".
-    :param expected: what is right, as a text.
-    :param got: what came instead: a value, or an exception with its place. Empty if the check passed.
-    :param hint: the known mistake that gives this value, as advice to its author. Empty if none does.
-    """
-
-    name: str
-    passed: bool
-    asked: str
-    expected: str
-    got: str = ""
-    hint: str = ""
 
 
 @dataclass(frozen=True)
