@@ -38,9 +38,10 @@ OTHER = "other code"  # what is written beside the exercises' functions: helpers
 K = 8  # tokens of a hash
 W = 4  # hashes of a window
 MAX_SOURCE = 200_000  # characters of a file; the project's largest has a tenth
-MAX_SOURCES = 2_000_000  # of all files together
-MAX_BLOCK = 200  # statements; a longer block's stay in their order, since sorting compares each with each
-MAX_FINGERPRINTS = 5_000  # of an exercise
+MAX_SOURCES = 400_000  # of all files together; they take seconds
+MAX_BLOCK = 100  # statements; a longer block's stay in their order, since sorting compares each with each
+MAX_FINGERPRINTS = 5_000  # of an exercise: the smallest, which are the same ones in a copy
+MAX_NOTES = 100
 
 # What `fingerprints` returns, as JSON: the caller's check of what a sandbox printed.
 SCHEMA: dict[str, Any] = {
@@ -57,7 +58,7 @@ SCHEMA: dict[str, Any] = {
                 "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**48},
             },
         },
-        {"type": "array", "maxItems": 1000, "items": {"type": "string", "maxLength": 1000}},
+        {"type": "array", "maxItems": MAX_NOTES, "items": {"type": "string", "maxLength": 300}},
     ],
 }
 
@@ -76,9 +77,13 @@ def fingerprints(sources: Mapping[str, str], exercises: Sequence[Exercise]) -> t
     found: defaultdict[str, set[int]] = defaultdict(set)
     notes: list[str] = []
     left = MAX_SOURCES
-    for file, source in sorted(sources.items()):
+    written = {row.file for row in exercises}
+    for file in sorted(
+        sources, key=lambda file: (file not in written, file)
+    ):  # padding elsewhere takes none of the room
+        source = sources[file]
         if len(source) > min(MAX_SOURCE, left):
-            notes.append(f"{file} was not compared: it is too long")
+            notes.append(f"{file[:200]} was not compared: it is too long")
             continue
         left -= len(source)
         own: defaultdict[str, set[int]] = defaultdict(set)
@@ -89,11 +94,11 @@ def fingerprints(sources: Mapping[str, str], exercises: Sequence[Exercise]) -> t
                 own[owners.get((file, name), OTHER)] |= _of_unit(unit, names)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = "it is no Python" if isinstance(error, (SyntaxError, ValueError)) else "it is nested too deeply"
-            notes.append(f"{file} was not compared: {reason}")
+            notes.append(f"{file[:200]} was not compared: {reason}")
             continue
         for exercise, hashes in own.items():
             found[exercise] |= hashes
-    return {exercise: sorted(hashes)[:MAX_FINGERPRINTS] for exercise, hashes in found.items()}, notes
+    return {exercise: sorted(hashes)[:MAX_FINGERPRINTS] for exercise, hashes in found.items()}, notes[:MAX_NOTES]
 
 
 def compared(files: Collection[str], project: Path) -> list[str]:
@@ -121,7 +126,6 @@ def given(project: Path) -> set[int]:
 
 # --- comparing
 
-
 # A pair is in the report if it shares this much, and if it stands out from the other pairs of a class: by this many
 # times their usual deviation, which a few that copied do not change (the median absolute deviation, scaled as usual).
 MIN_SUSPICION = 30.0
@@ -130,7 +134,7 @@ MIN_CLASS = 10  # archives; of fewer, there is nothing usual
 # An exercise is alike if at least half of the smaller one's weight is shared, and that is more than a line.
 MIN_ALIKE = 0.5
 MIN_SHARED = 4.0
-UNLIKE = 1000
+UNLIKE = 1000  # pairs that are imagined beside those of a class, so that in a small one, too, being alike is rare
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class Pair:
     """Two archives that share rare code.
 
     :param suspicion: the weight of what they share in the exercises that are alike. A fingerprint that n of N archives
-        have weighs log2((N + 1) / n).
+        have weighs log2((N + 1) / n). An exercise in which other pairs share as much counts less: see `_rarity`.
     :param alike: the exercises that are alike, and how much: what they share of the smaller one's weight, at most 1.
     """
 
@@ -154,6 +158,8 @@ def pairs(archives: Mapping[str, Fingerprints], common: Collection[int] = ()) ->
     :param archives: the fingerprints of each, by a label.
     :param common: what is no evidence: see `given`.
     """
+    if len(archives) < 2:
+        return []
     labels, common = list(archives), frozenset(common)
     kept = [{exercise: set(own) - common for exercise, own in archives[label].items()} for label in labels]
     counts = Counter(number for found in kept for number in set().union(*found.values()))
@@ -189,13 +195,14 @@ def _shared(found: Sequence[Collection[int]], counts: Mapping[int, int]) -> np.n
     indices = [columns[number] for own in found for number in own]
     has = scipy.sparse.csr_array((np.ones(len(indices)), (rows, indices)), shape=(len(found), len(columns)))
     weights = np.log2((len(found) + 1) / np.array([counts[number] for number in columns], dtype=float))
-    return ((has * weights) @ has.T).toarray()
+    return ((has * weights) @ has.T).toarray().round(6)  # so that equal amounts are equal
 
 
 def _rarity(values: np.ndarray) -> np.ndarray:
-    """How rare it is that a pair has so large a value: from 1, no other has, to about 0, all have.
+    """How rare it is that a pair has so large a value: 1 if no other has, and near 0 if all have.
 
-    The logarithm of the number of pairs that have, where UNLIKE further pairs are imagined that have not.
+    It is the logarithm of the part of the pairs that have, in units of the smallest part there can be. UNLIKE further
+    pairs are imagined that have not.
     """
     imagined = len(values) + UNLIKE
     as_large = len(values) - np.searchsorted(np.sort(values), values)

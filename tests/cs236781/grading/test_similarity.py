@@ -183,8 +183,16 @@ def test_many_files_are_compared_up_to_a_limit(monkeypatch):
     assert notes == ["c was not compared: it is too long"]
 
 
+def test_an_exercises_file_comes_before_others(monkeypatch):
+    monkeypatch.setattr(similarity, "MAX_SOURCES", len(module(BODY)))
+    numbers, notes = fingerprints({"a.py": "x = 1\n", "loss.py": module(BODY)}, [LOSS])
+    assert list(numbers) == ["Loss.forward"]
+    assert notes == ["a.py was not compared: it is too long"]
+
+
 def test_the_result_is_as_the_schema_says():
-    result = fingerprints({"loss.py": module(BODY), "b.py": "("}, [LOSS])
+    bad = {f"{number}{'x' * 1000}.py": "(" for number in range(200)}
+    result = fingerprints({"loss.py": module(BODY), **bad}, [LOSS])
     fastjsonschema.compile(similarity.SCHEMA)(json.loads(json.dumps(result)))
 
 
@@ -232,7 +240,9 @@ def test_two_archives_are_compared_too():
     assert pairs({"a": {"f": set(range(60))}, "b": {"f": set(range(60, 120))}}) == []
 
 
-@pytest.mark.parametrize("archives", [{}, {"a": {}}, {"a": {}, "b": {}}, {"a": {"f": {1}}, "b": {"g": {1}}}])
+@pytest.mark.parametrize(
+    "archives", [{}, {"a": {}}, {"a": {"f": {1}}}, {"a": {}, "b": {}}, {"a": {"f": {1}}, "b": {"g": {1}}}]
+)
 def test_nothing_to_compare(archives):
     assert pairs(archives) == []
 
