@@ -78,7 +78,7 @@ def prepare_dist(*, root: str | Path = PROJECT, out_dir: str | Path = ".") -> Pa
 
 def students_files(root: Path) -> dict[str, bytes]:
     """The students' files, by name: see `prepare_dist`."""
-    names = _tracked(root)
+    names = tracked(root, *PACKED, *(f":(exclude){name}" for name in LEFT_OUT))
     missing = [name for name in LEFT_OUT if not (root / name).exists()]
     if missing:
         raise ValueError(f"{missing[0]} is to be left out and is not there: is it called otherwise by now?")
@@ -92,8 +92,12 @@ def students_files(root: Path) -> dict[str, bytes]:
     return files | {"README.md": (root / README).read_bytes(), "hw4/ruff.toml": LINTER.encode()}
 
 
-def _tracked(root: Path) -> list[str]:
-    command = ["git", "-C", str(root), "ls-files", "-z", "--", *PACKED, *(f":(exclude){name}" for name in LEFT_OUT)]
+def tracked(root: Path, *patterns: str) -> list[str]:
+    """The files of a git working tree that git tracks, of those that match a pattern of git's.
+
+    :raises OSError: there is no git, or root is no working tree.
+    """
+    command = ["git", "-C", str(root), "ls-files", "-z", "--", *patterns]
     try:
         listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except FileNotFoundError as error:

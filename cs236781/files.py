@@ -277,7 +277,7 @@ def write_archive(path: str | Path, contents: Mapping[str, bytes], root: Path) -
 def packed(folder: str, contents: Mapping[str, bytes], root: Path) -> bytes:
     """A zip archive. Its bytes depend only on names, contents and which are executable.
 
-    :param folder: what all is in.
+    :param folder: what all is in; empty for no folder.
     :param contents: what is in it, by name.
     :param root: a file that is executable there is so in the archive.
     """
@@ -285,7 +285,7 @@ def packed(folder: str, contents: Mapping[str, bytes], root: Path) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in sorted(contents):
             is_executable = (root / name).is_file() and (root / name).stat().st_mode & 0o100
-            info = zipfile.ZipInfo(f"{folder}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            info = zipfile.ZipInfo(f"{folder}/{name}" if folder else name, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3  # Unix, on every system, so that the mode is read
             info.external_attr = (0o100755 if is_executable else 0o100644) << 16
