@@ -66,12 +66,12 @@ def test_windows_files_are_read(tmp_path):
     ],
 )
 def test_a_bad_file_is_one_clear_line(tmp_path, text, said):
-    with pytest.raises(ValueError, match="^[^\n]*$") as error:
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
         load(tmp_path, text)
     assert said in str(error.value)
     assert "weights.toml" in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file .*none.toml"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.toml"):
         load_weights(tmp_path / "none.toml", EXERCISES, tmp_path)
