@@ -1,18 +1,20 @@
 """How findings are shown: numbers, and texts from code and archives, which may be hostile.
 
-visible(text, 1500)      not too long, and with nothing in it that hides or moves text
-one_line(text, 300)      the same on one line
-markdown(line)           Markdown that shows a line as it is
-fenced(text)             the same for a text of many lines
+    visible(text, 1500)      not too long, and with nothing in it that hides or moves text
+    one_line(text, 300)      the same on one line
+    markdown(line)           Markdown that shows a line as it is
+    fenced(text)             the same for a text of many lines
+
+Files, texts for a terminal and pages are made with these. HTML is escaped by the templates of `page`.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Mapping
 
 MAX_LINES = 40
 _HUGE = 1e9
+_ABSURD = 1e100  # of a reward, as infinity is
 
 # What prints nothing, or changes the direction or the place of the text around it.
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -31,7 +33,7 @@ def number(value: float) -> str:
 def reward(result: Mapping[str, float]) -> float | None:
     """The best mean reward of a configuration; None if the file gave none."""
     value = result.get("best_mean_reward")
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _ABSURD else None
 
 
 def passes_bar(result: Mapping[str, float]) -> bool | None:
