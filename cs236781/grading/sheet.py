@@ -159,7 +159,8 @@ def _not_done(submission: Submission) -> str:
 
 def _in_short(result: ExerciseResult) -> str:
     hint = next((finding.hint for finding in result.findings if not finding.passed and finding.hint), "")
-    return f"{result.name} ({one_line(hint or result.problem, _MAX_HINT) or result.state})"
+    mistake = re.split(r"[:.;]\s", hint, maxsplit=1)[0].rstrip(".")  # the rest is advice
+    return f"{result.name} ({one_line(mistake or result.problem, _MAX_HINT) or result.state})"
 
 
 def _configurations(submissions: Sequence[Submission]) -> list[str]:
@@ -201,7 +202,7 @@ def _row(
         best = reward(result)
         row[f"{name}: best mean reward"] = "" if best is None else number(best)
         row[f"{name}: bar"] = {None: "", True: "passed", False: "not passed"}[passes_bar(result)]
-    return row | {"warnings": _text("; ".join([*submission.warnings, *warnings]))}
+    return row | {"warnings": _text("; ".join(warning.rstrip(".") for warning in [*submission.warnings, *warnings]))}
 
 
 def _text(text: str) -> str:

@@ -149,8 +149,8 @@ def test_an_archive_without_ids_has_a_row_at_the_end():
 
 
 def test_the_archives_own_warnings_come_first():
-    row = by_id(submission("1", warnings=["its folder is hw4-2"]), roster={"2": ""})["1"]
-    assert row["warnings"] == "its folder is hw4-2; the id is not in the roster"
+    row = by_id(submission("1", warnings=["Its folder is hw4-2."]), roster={"2": ""})["1"]
+    assert row["warnings"] == "Its folder is hw4-2; the id is not in the roster"
 
 
 def test_results_have_columns_with_their_bars():
@@ -221,14 +221,14 @@ def test_long_texts_are_cut(tmp_path):
 def test_the_table_has_a_line_for_each_archive():
     wrong = [
         result("a", "to do", 0, 1),
-        result("b", "wrong", 0, 2, hint="This is the sum."),
+        result("b", "wrong", 0, 2, hint="This is the sum: take the mean."),
         result("c", "broken", 0, 0, problem="SyntaxError: no"),
         result("d"),
     ]
     lines = table([submission("1", "2", exercises=wrong), submission("3")], WEIGHTS | {"d": 7.5}).splitlines()
     assert [" ".join(line.split()) for line in lines] == [
         "ids mark status not done",
-        "1_2 7.5 ok b (This is the sum.); c (SyntaxError: no); a (to do)",
+        "1_2 7.5 ok b (This is the sum); c (SyntaxError: no); a (to do)",
         "3 70 ok double (wrong)",
     ]
 
