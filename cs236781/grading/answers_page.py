@@ -8,8 +8,6 @@ A person reads it beside the marks. The answers are made inert: see `grading/ine
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from markupsafe import Markup
-
 from cs236781.files import write_whole
 from cs236781.grading.inert import inert_html
 from cs236781.grading.page import TEMPLATES, page
@@ -50,7 +48,7 @@ def write_answers_page(
         cards = [
             {
                 **_head(submission),
-                "html": Markup(html[question]) if question in html else None,
+                "html": html.get(question),
                 "source": visible(texts.get(question, ""), _MAX_ANSWER),
                 "left_out": max(0, len(texts.get(question, "")) - _MAX_ANSWER),
                 "status": "" if submission.status == "ok" else one_line(submission.status, 300),
@@ -65,7 +63,7 @@ def write_answers_page(
         if submission.archive in plots
     ]
     body = _BODY.render(sections=sections, curves=curves, count=len(submissions))
-    write_whole(path, page("Answers", Markup(body), _RULES))
+    write_whole(path, page("Answers", body, _RULES))
 
 
 def _head(submission: Submission) -> dict[str, str]:
@@ -98,7 +96,7 @@ _BODY = TEMPLATES.from_string(
 <p class="missing">This cannot be shown as Markdown. Its source:</p>
 <pre dir="auto">{{ card.source }}</pre>
 {% else %}
-<div dir="auto">{{ card.html }}</div>
+<div dir="auto">{{ card.html | safe }}</div>
 {% endif %}
 {% if card.left_out %}
 <p class="missing">{{ card.left_out }} more characters are left out.</p>

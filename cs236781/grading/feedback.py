@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup
-
 from cs236781.exercises import Exercise
 from cs236781.files import write_whole
 from cs236781.grading.page import TEMPLATES, page
@@ -303,4 +301,4 @@ th:nth-child(n+2), td:nth-child(n+2) { min-width: 3.2em; }
 
 
 def _html(title: str, blocks: Iterable[_Block]) -> bytes:
-    return page(title, Markup(_BODY.render(blocks=[(type(block).__name__, block) for block in blocks])), _RULES)
+    return page(title, _BODY.render(blocks=[(type(block).__name__, block) for block in blocks]), _RULES)

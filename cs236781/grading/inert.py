@@ -17,12 +17,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from textwrap import dedent
 
 from bs4 import BeautifulSoup, Tag
 from bs4.element import PreformattedString
-from markupsafe import escape
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
 from cs236781.formulas import REFERENCE, Formulas, link_references, resolve_references

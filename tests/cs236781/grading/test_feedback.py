@@ -1,14 +1,16 @@
 from pathlib import Path
 
-import mistune
 import pytest
 from bs4 import BeautifulSoup
+from nbconvert.filters.markdown_mistune import HTMLRenderer, Markdown, import_plugin
 
 from cs236781.exercises import Exercise
 from cs236781.grading.feedback import write_feedback
 from cs236781.grading.verdicts import ExerciseResult, Finding, Submission
 
-READER = mistune.create_markdown(escape=False, plugins=["strikethrough", "table", "task_lists", "math"])
+READER = Markdown(
+    HTMLRenderer(escape=False), plugins=map(import_plugin, ["strikethrough", "table", "task_lists", "math"])
+)
 EXERCISES = [
     Exercise(name=name, section="", file="hw4/a.py", task=f"Write {name} well.", tests=[], functions=[name])
     for name in ("add", "double", "part1_q1")

@@ -1,12 +1,14 @@
-import mistune
 import pytest
 from bs4 import BeautifulSoup
 from hypothesis import example, given
 from hypothesis import strategies as st
+from nbconvert.filters.markdown_mistune import HTMLRenderer, Markdown, import_plugin
 
 from cs236781.grading.showing import MAX_LINES, fenced, markdown, number, one_line, passes_bar, reward, visible
 
-READER = mistune.create_markdown(escape=False, plugins=["strikethrough", "table", "task_lists", "math"])
+READER = Markdown(
+    HTMLRenderer(escape=False), plugins=map(import_plugin, ["strikethrough", "table", "task_lists", "math"])
+)
 
 
 def read(text):
