@@ -59,7 +59,7 @@ def visible(text: str, limit: int) -> str:
 
 def one_line(text: str, limit: int) -> str:
     """A text as `visible` shows it, on one line."""
-    return " ".join(visible(" ".join(text[: 10 * limit].split()), limit).split())
+    return " ".join(visible(" ".join(text.split()), limit).split())
 
 
 def markdown(line: str) -> str:
