@@ -296,7 +296,8 @@ h3.to-do, h3.missing { border-color: var(--page-yellow); }
 tr.done td:nth-child(2) { color: var(--page-green); }
 tr:is(.wrong, .broken) td:nth-child(2) { color: var(--page-red); }
 tr:is(.to-do, .missing) td:nth-child(2) { color: var(--page-yellow); }
-th:nth-child(n+2), td:nth-child(n+2) { min-width: 3.2em; }
+th { overflow-wrap: normal; }
+@media screen and (max-width: 40rem) { table { font-size: 0.85rem; } }
 """
 
 
