@@ -77,20 +77,31 @@ def _merged(paths: list[Path]) -> NotebookNode:
     return merged
 
 
-class _MathRenderer(IPythonRenderer):
-    """Markdown to HTML with every formula as MathML."""
+class MathRenderer(IPythonRenderer):
+    """Markdown to HTML with every formula as MathML.
 
-    def __init__(self, formulas: Formulas, attachments: dict[str, Any]) -> None:
-        super().__init__(escape=False, attachments=attachments, exclude_anchor_links=True)
+    :param trusted: whether HTML and links of any kind in the Markdown are taken over.
+    """
+
+    def __init__(self, formulas: Formulas, attachments: dict[str, Any], *, trusted: bool = True) -> None:
+        super().__init__(
+            escape=not trusted,
+            allow_harmful_protocols=trusted,
+            attachments=attachments,
+            exclude_anchor_links=True,
+        )
         self._formulas = formulas
 
     def inline_math(self, body: str) -> str:
+        """Between dollars."""
         return self._formulas.mathml(body, block=False)
 
     def block_math(self, body: str) -> str:
+        """Between double dollars."""
         return self._formulas.mathml(body, block=True)
 
     def latex_environment(self, name: str, body: str) -> str:
+        """From a begin to its end."""
         return self._formulas.mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
 
 
@@ -108,7 +119,7 @@ class _PageExporter(HTMLExporter):
         cell = context["cell"]
         part = cell.id.partition("-")[0] + "-"
         formulas = self.formulas.setdefault(part, Formulas(part))
-        return MarkdownWithMath(renderer=_MathRenderer(formulas, cell.get("attachments", {}))).render(source)
+        return MarkdownWithMath(renderer=MathRenderer(formulas, cell.get("attachments", {}))).render(source)
 
 
 def _link_formulas(page: BeautifulSoup, formulas: dict[str, Formulas]) -> None:

@@ -4,7 +4,9 @@ It fits a phone and paper, follows the reader's choice of light or dark, and has
 lines. The policy makes the browser load nothing, whatever the notebook's outputs contain, and run no scripts.
 """
 
-_COLOURS = """
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; font-src data:"
+
+COLOURS = """
 :root {
   color-scheme: light;
   --page-line: #767676;
@@ -110,8 +112,9 @@ TEMPLATE = (
     """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; font-src data:">
+"""
+    f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    """
 <link rel="icon" href="data:,">
 {%- endblock -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
@@ -122,7 +125,7 @@ TEMPLATE = (
 {{ resources.include_css("static/theme-dark.css") | string | striptags }}
 }</style>
 <style>"""
-    + _COLOURS
+    + COLOURS
     + _ANSI
     + _LAYOUT
     + """</style>
