@@ -26,11 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+TRAINED = "tests/checks/trained.py"
 ASKS, EXPECTS = "tests/checks/asks.py", "tests/checks/expects/__init__.py"
 _MAX_SHOWN = 300  # characters of a value
 _LARGEST = 1e300  # an integer above it is no float
 _MAX_DEPTH = 20  # of lists in lists
-# What a formula raises that is given a value of another kind than it is for.
+# What a formula raises that is given another kind of value, or inputs of which there is no such mistake.
 _OTHER_KIND = (TypeError, KeyError, IndexError, ValueError, AttributeError, ArithmeticError)
 
 
@@ -49,9 +50,9 @@ class Mistake:
 
     def explains(self, inputs: Mapping[str, Any], value: Any, tolerance: float) -> bool:
         """Whether a value that is not right comes of it."""
-        if self.gives is not None:
-            return difference(self.gives(**inputs), value, tolerance) == ""
         try:
+            if self.gives is not None:
+                return difference(self.gives(**inputs), value, tolerance) == ""
             return self.shows is not None and bool(self.shows(value))
         except _OTHER_KIND:
             return False
@@ -135,6 +136,11 @@ def load_checks(project: Path) -> list[Check]:
 def load_asks(project: Path) -> dict[str, Callable[..., Any]]:
     """The functions that put a project's questions, by name."""
     return dict(_module(project / ASKS).ASKS)
+
+
+def load_trained(project: Path) -> Any:
+    """A project's module that reads what was trained: `results(folder)` and `curves(folder)`."""
+    return _module(project / TRAINED)
 
 
 def _module(file: Path) -> Any:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cs236781.files import check_file_writable, read_json, write_json
+from cs236781.grading.similarity import MAX_FINGERPRINTS
 from cs236781.grading.verdicts import Submission
 
 DECISIVE = ("cs236781", "hw4", "tests", "main.py", "pyproject.toml")  # of the project
@@ -53,6 +54,7 @@ SUBMISSION = _fields(
     whole={"type": "array", "minItems": 2, "maxItems": 2, "items": _COUNT},
     results=_named(_named({"type": "number"})),
     answers=_named(_TEXT),
+    fingerprints=_named({"type": "array", "maxItems": MAX_FINGERPRINTS, "items": _COUNT}),
     warnings=_TEXTS,
 )
 ENTRY = _fields(key=_TEXT, submission=SUBMISSION)

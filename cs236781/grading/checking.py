@@ -66,6 +66,7 @@ class _Code:
     grafted: dict[str, _Asked] = field(default_factory=dict)
     oddities: dict[str, None] = field(default_factory=dict)  # in their order
     survey: dict[str, Any] = field(default_factory=dict)
+    fingerprints: dict[str, list[int]] = field(default_factory=dict)
 
     def passed(self, check: Check) -> bool:
         """Whether the code does as asked, either way."""
@@ -170,58 +171,54 @@ class _Checker:
         """Unpack an archive and check its code."""
         named = unpacking.FOLDER.fullmatch(archive.stem)
         ids = tuple(named[1].split("_")) if named else ()
-        with scratch_folder() as folder:
-            sandbox = self._laid_out(folder)
+        with scratch_folder() as intake_folder, scratch_folder() as folder:
+            intake = Sandbox(intake_folder, self.cancelled)  # where nothing of the archive's is run
+            self._copy_tools(intake.folder / "lib")
             try:
-                unpacked = self._unpack(sandbox, archive)
+                unpacked = self._unpack(intake, archive)
             except unpacking.ArchiveError as error:
                 return Submission(_printable(str(archive)), ids, f"broken archive: {_printable(str(error))}"[:1000])
-            code = _Code()
-            (sandbox.folder / "code").mkdir()
-            handed_in = sandbox.folder / "archive" / f"hw4-{unpacked}"
+            handed_in = intake.folder / "archive" / f"hw4-{unpacked}"
+            sandbox = self._laid_out(folder)
             shutil.copytree(handed_in / "hw4", sandbox.folder / "code" / "hw4", ignore=_without_caches)
-            results = self._trained(handed_in)
+            code = _Code()
             with self._examiner(sandbox) as talk:
                 code.whole = self._ask(talk, sandbox.folder / "code", self._checks, code)
-                self._judge_failed(talk, sandbox, code)
-        warnings = [f"the archive is named {archive.name}, and its folder hw4-{unpacked}"] * (
-            ids != ("",) and "_".join(ids) != unpacked
-        )
+                self._judge_failed(talk, sandbox, intake, handed_in / "hw4", code)
+            results = self._trained(handed_in)
+        warnings = []
+        if archive.stem != f"hw4-{unpacked}":
+            warnings.append(f"the archive is named {_printable(archive.name)}, and its folder hw4-{unpacked}")
         return self._submission(archive, tuple(unpacked.split("_")), code, results, warnings)
 
-    def _judge_failed(self, talk: Talk, sandbox: Sandbox, code: _Code) -> None:
-        """Judge the exercises that failed once more, among the reference's others."""
+    def _judge_failed(self, talk: Talk, sandbox: Sandbox, intake: Sandbox, handed_in: Path, code: _Code) -> None:
+        """Look at the code, and judge the exercises that failed once more, among the reference's others."""
         failed = {check.exercise for check in self._checks if check.exercise and not code.passed(check)}
         exercises = [exercise for exercise in self._exercises if exercise.name in failed]
-        with scratch_folder() as folder:  # of its own: no code may read the reference's solution of what it failed
-            grafts = Sandbox(folder, self.cancelled)
-            report = self._transplant(grafts, sandbox.folder / "code" / "hw4", exercises)
-            code.survey = report.get("survey") or {}
-            if not report:
-                code.oddities["its files could not be read"] = None
-            for index, origins in enumerate(report.get("origins", [])):
-                exercise = exercises[index // 2]
-                checks = [one for one in self._checks if one.exercise == exercise.name and not code.passed(one)]
-                source = grafts.folder / "out" / str(index) / "hw4"
-                ended = any(code.grafted[one.id].ended for one in checks if one.id in code.grafted)
-                if not checks or ended or not source.is_dir() or exercise.name in code.survey["to_do"]:
-                    continue
-                target = sandbox.folder / f"graft-{secrets.token_hex(4)}"
-                shutil.copytree(source, target / "hw4")
-                try:
-                    asked = self._ask(talk, target, checks, code)
-                finally:
-                    shutil.rmtree(target, ignore_errors=True)
-                for one in asked.values():
-                    one.place = _place_in(one.place, origins, code.survey["places"].get(exercise.name, ""))
-                better = {
-                    id_: one
-                    for id_, one in asked.items()
-                    if id_ not in code.grafted
-                    or one.finding.passed
-                    or (one.finding.hint and not code.grafted[id_].finding.hint)
-                }
-                code.grafted |= better
+        report = self._transplant(intake, handed_in, exercises)
+        code.survey = report.get("survey", {})
+        code.fingerprints = report.get("fingerprints", {})
+        if not report:
+            code.oddities["its files could not be read"] = None
+        for index, origins in enumerate(report.get("origins", [])):
+            exercise = exercises[index // 2]
+            checks = [one for one in self._checks if one.exercise == exercise.name and not code.passed(one)]
+            ended = any(code.grafted[one.id].ended for one in checks if one.id in code.grafted)
+            source = intake.folder / "out" / str(index) / "hw4"
+            if not checks or ended or not source.is_dir() or exercise.name in code.survey["to_do"]:
+                continue
+            # There only while it is asked: no code may read the reference's solution of what it failed.
+            target = sandbox.folder / f"graft-{secrets.token_hex(4)}"
+            shutil.copytree(source, target / "hw4")
+            try:
+                asked = self._ask(talk, target, checks, code)
+            finally:
+                shutil.rmtree(target, ignore_errors=True)
+            for id_, one in asked.items():
+                one.place = _place_in(one.place, origins, code.survey["places"].get(exercise.name, ""))
+                before = code.grafted.get(id_)
+                if before is None or one.finding.passed or (one.finding.hint and not before.finding.hint):
+                    code.grafted[id_] = one
 
     def _ask(self, talk: Talk, package: Path, checks: Sequence[Check], code: _Code) -> dict[str, _Asked]:
         """Put checks to the code in a folder."""
@@ -291,6 +288,7 @@ class _Checker:
             whole=(sum(whole), len(whole)),
             results=results,
             answers=answers,
+            fingerprints=code.fingerprints,
             warnings=warnings,
         )
 
@@ -364,25 +362,23 @@ class _Checker:
         """The modules of cs236781 that code in a sandbox needs, and of the grader's what runs there."""
         shutil.copytree(PROJECT / "cs236781", lib / "cs236781", ignore=shutil.ignore_patterns("grading", "__pycache__"))
         (lib / "cs236781/grading").mkdir()
-        for name in ("__init__.py", "examiner.py", "transplant.py"):
+        for name in ("__init__.py", "examiner.py", "similarity.py", "transplant.py"):
             shutil.copyfile(Path(__file__).with_name(name), lib / "cs236781/grading" / name)
 
-    def _transplant(self, grafts: Sandbox, code: Path, exercises: Sequence[Exercise]) -> dict[str, Any]:
+    def _transplant(self, intake: Sandbox, handed_in: Path, exercises: Sequence[Exercise]) -> dict[str, Any]:
         """Look at the code, and make a package for each exercise; empty if that could not be done."""
-        lib = grafts.folder / "lib"
-        self._copy_tools(lib)
+        lib = intake.folder / "lib"
         (lib / TABLE).parent.mkdir()
         shutil.copyfile(self._project / TABLE, lib / TABLE)
         ignored = shutil.ignore_patterns("__pycache__", "*.npz")
-        shutil.copytree(self._project / "hw4", grafts.folder / "reference", ignore=ignored)
-        shutil.copytree(code, grafts.folder / "student", ignore=_without_caches)
-        program = [sys.executable, "-m", "cs236781.grading.transplant", str(lib), "reference", "student", "out"]
-        command = [*program, "report.json", *(exercise.name for exercise in exercises)]
-        outcome = grafts.run(command, Limits(30, self._limits.megabytes), environment={"PYTHONPATH": str(lib)})
+        shutil.copytree(self._project / "hw4", intake.folder / "reference", ignore=ignored)
+        folders = [str(lib), "reference", str(handed_in), "out", "report.json"]
+        names = [exercise.name for exercise in exercises]
+        command = [sys.executable, "-m", "cs236781.grading.transplant", *folders, *names]
+        outcome = intake.run(command, Limits(30, self._limits.megabytes), environment={"PYTHONPATH": str(lib)})
         if outcome.status != 0:
             return {}
-        report = json.loads((grafts.folder / "report.json").read_text())
-        return dict(report)
+        return dict(json.loads((intake.folder / "report.json").read_text()))
 
 
 def _without_caches(_folder: str, names: list[str]) -> Iterator[str]:

@@ -101,15 +101,6 @@ def fingerprints(sources: Mapping[str, str], exercises: Sequence[Exercise]) -> t
     return {exercise: sorted(hashes)[:MAX_FINGERPRINTS] for exercise, hashes in found.items()}, notes[:MAX_NOTES]
 
 
-def compared(files: Collection[str], project: Path) -> list[str]:
-    """Of an archive's files, by their paths in the project, those to compare: with exercises, or of the student's own.
-
-    The other modules of `hw4` are handed out.
-    """
-    written = {row.file for row in load_exercises(project)}
-    return sorted(file for file in files if file in written or not (project / file).exists())
-
-
 def given(project: Path) -> set[int]:
     """The fingerprints that are no evidence: of this project's solution, and of what students are handed out."""
     exercises = load_exercises(project)

@@ -11,8 +11,6 @@ student's. The checker runs this file as a program, under limits: parsing takes 
 
 makes OUT/0/hw4 and OUT/1/hw4 of the first exercise, with the student's class and with the reference's, and so on. What
 can be seen of the code, and where the lines of each package come from, goes into REPORT, as JSON.
-
-It needs only the standard library and this project.
 """
 
 import ast
@@ -26,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cs236781.exercises import Exercise, load_exercises
+from cs236781.grading.similarity import fingerprints
 
 MAX_SOURCE_BYTES = 1_000_000
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -314,7 +313,7 @@ def main(arguments: Sequence[str]) -> None:
     exercises = load_exercises(Path(table))
     sources = read_sources(Path(student))
     origins: list[dict[str, list[int]]] = []
-    given = read_sources(Path(reference)) if names else {}
+    given = read_sources(Path(reference))
     for name in names:
         exercise = next(one for one in exercises if one.name == name)
         for keep_class in (True, False):
@@ -326,7 +325,11 @@ def main(arguments: Sequence[str]) -> None:
             origins.append(
                 {file: [number for _, number in lines] for file, lines in files.items() if any(n for _, n in lines)}
             )
-    found = {"survey": asdict(look_at(sources, exercises)), "origins": origins}
+    own = {f"hw4/{name}": text for name, text in sources.items()}
+    written = {exercise.file for exercise in exercises}
+    compared = {name: text for name, text in own.items() if name in written or name.removeprefix("hw4/") not in given}
+    prints, _ = fingerprints(compared, exercises)
+    found = {"survey": asdict(look_at(sources, exercises)), "origins": origins, "fingerprints": prints}
     Path(report).write_text(json.dumps(found), encoding="utf-8")
 
 

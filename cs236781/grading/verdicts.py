@@ -50,6 +50,7 @@ class Submission:
     :param results: the best mean reward of each configuration that was trained, by name; with a bar, also whether it
         was passed: {"cpg": {"best_mean_reward": 79.8, "bar": 10.0}}.
     :param answers: the answers to the questions, by name, in Markdown; what is not written is left out.
+    :param fingerprints: of the code, by exercise: see `similarity`.
     :param warnings: what is odd and costs nothing: a folder of another name than the archive.
     """
 
@@ -60,6 +61,7 @@ class Submission:
     whole: tuple[int, int] = (0, 0)
     results: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     answers: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, Sequence[int]] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
