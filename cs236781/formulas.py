@@ -35,6 +35,8 @@ _DEFINITION = re.compile(
 _NUMBER = re.compile(r"\\(?:label|tag\*?)\s*\{[^{}]*\}")
 REFERENCE = re.compile(r"\\(eqref|ref)\s*\{([^{}]*)\}")
 _TEXT = re.compile(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}")
+_MAX_DEPTH = 300  # of braces; the converter ends the process at some thousands
+_MAX_LENGTH = 100_000  # of a formula whose optional arguments are written out; macros of macros grow fast
 _MAX_USES = 100  # of an environment in a formula; one may be defined by itself
 _UNKNOWN = "(??)"  # what the converter writes for the number of a formula that it has not seen
 
@@ -57,12 +59,14 @@ class Formulas:
     def mathml(self, latex: str, *, block: bool) -> str:
         """A formula as MathML; as its source, with a warning, if it cannot be converted; empty if it only defines."""
         try:
+            if _depth(latex) > _MAX_DEPTH:
+                raise ValueError(f"its braces are nested more than {_MAX_DEPTH} deep")
             rest = "".join(self._without_definitions(latex))
             if not rest.strip():
                 return ""
             formula = self._converter.convert_with_global_state(self._plain(rest), displaystyle=block)
         except (LatexError, IndexError, ValueError) as error:
-            _log.warning("the formula %s stays as its source: %s", " ".join(latex.split()), error)
+            _log.warning("the formula %s stays as its source: %s", " ".join(latex.split())[:200], error)
             formula = f"<code>{escape(latex.strip())}</code>"
         return f'<span class="formula">{formula}</span>' if block else formula
 
@@ -134,6 +138,8 @@ class Formulas:
                 return f"{use[1]}{{{default if use[2] is None else use[2]}}}"
 
             latex = re.sub(rf"({re.escape(name)})(?![A-Za-z])\s*(?:\[([^\]]*)\])?", written_out, latex)
+            if len(latex) > _MAX_LENGTH:
+                raise ValueError("its macros make it too long")
         return latex
 
     # --- what the converter does not know
@@ -175,6 +181,15 @@ class Formulas:
             body = "\\\\".join(rows)
             return rf"\begin{{{starred[1]}}}{body}\end{{{starred[1]}}}"
         return rf"\begin{{equation}}{_NUMBER.sub('', latex)}{''.join(numbers)}\end{{equation}}"
+
+
+def _depth(latex: str) -> int:
+    """How deep braces are in each other; escaped ones are none."""
+    depth = deepest = 0
+    for brace in re.findall(r"\\.|[{}]", latex, re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(brace, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _argument(latex: str, place: int) -> tuple[str, int]:

@@ -1,5 +1,7 @@
 """Formulas as MathML: what one cell defines and another uses, numbers, references."""
 
+import itertools
+
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
@@ -58,10 +60,24 @@ def test_a_formula_that_only_defines_shows_nothing():
 
 
 @pytest.mark.parametrize(
-    "latex", [r"\newcommand{\x}{", r"\def\x", r"\x", r"\newcommand{\x}[a]{b}", r"\def\x{\x}\x", r"\let\x"]
+    "latex",
+    [
+        *(r"\newcommand{\x}{", r"\def\x", r"\x", r"\newcommand{\x}[a]{b}", r"\def\x{\x}\x", r"\let\x"),
+        pytest.param("{" * 20_000 + "x" + "}" * 20_000, id="deep"),
+    ],
 )
 def test_what_cannot_be_converted_stays_as_its_source(caplog, latex):
     assert text(latex, Formulas("p-")) == latex
+    assert "stays as its source" in caplog.text
+
+
+def test_optional_arguments_of_optional_arguments_come_to_an_end(caplog):
+    formulas = Formulas("p-")
+    formulas.mathml(r"\newcommand{\a}[1][x]{y}", block=False)
+    for before, name in itertools.pairwise("abcdefghijklm"):
+        default = 4 * f"\\{before}"
+        formulas.mathml(rf"\newcommand{{\{name}}}[1][{default}]{{#1}}", block=False)
+    assert text(r"\m", formulas) == r"\m"
     assert "stays as its source" in caplog.text
 
 
