@@ -21,6 +21,7 @@ import sys
 import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from cs236781.exercises import Exercise, load_exercises
@@ -90,12 +91,17 @@ def read_sources(package: Path) -> dict[str, str]:
     return sources
 
 
+@cache
+def _module(text: str, students: bool) -> Module:
+    return Module(text.splitlines(keepends=True), ast.parse(text).body, students)
+
+
 def parsed(sources: Mapping[str, str], *, students: bool) -> tuple[dict[str, Module], dict[str, tuple[int, str]]]:
     """The modules, and of each file that is no Python the line and the reason."""
     modules, broken = dict[str, Module](), dict[str, tuple[int, str]]()
     for name, text in sources.items():
         try:
-            modules[name] = Module(text.splitlines(keepends=True), ast.parse(text).body, students)
+            modules[name] = _module(text, students)
         except SyntaxError as error:
             broken[name] = (error.lineno or 1, str(error.msg))
         except (ValueError, RecursionError, MemoryError) as error:
