@@ -19,7 +19,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ _SESSION_SECONDS = 3600  # of processor time; what bounds it is the limit of eac
 _START_SECONDS = 60  # for PyTorch to be imported, on a busy machine
 _SPARE_SECONDS = 20
 _OUT_OF_MEMORY = ("MemoryError", "allocate memory", "bad_alloc")
-_WRITTEN_INTO = "it wrote into the report"
+_ENDED_EXAMINER = "it ended the process that asks it"
 
 # What an archive's folder of results says was trained: see Submission.results.
 Trained = Callable[[Path], dict[str, dict[str, float]]]
@@ -142,6 +143,44 @@ def isolation() -> str:
     return f"The network was cut off{hidden}, but for sockets among files. {files}{unbounded}"
 
 
+class _Examiner:
+    """The process that puts questions to an archive's code; where the code ends it, a new one for what follows."""
+
+    def __init__(self, sandbox: Sandbox, limits: Limits) -> None:
+        self._sandbox, self._limits = sandbox, limits
+        self._running = ExitStack()
+        self._talk: Talk | None = None
+
+    def __enter__(self) -> "_Examiner":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._running.close()
+
+    def reports(self, package: Path, asks: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        """What it reports of questions; fewer than there are questions, if it was ended."""
+        seconds = self._limits.seconds
+        try:
+            if self._talk is None:
+                lib = self._sandbox.folder / "lib"
+                command = [sys.executable, "-m", "cs236781.grading.examiner", str(lib)]
+                limits = Limits(_SESSION_SECONDS, self._limits.megabytes)
+                talk = self._sandbox.talk_to(command, limits, environment={"PYTHONPATH": str(lib)})
+                self._talk = self._running.enter_context(talk)
+                self._talk.receive(_START_SECONDS)  # it is ready
+            self._talk.send({"package": str(package), "seconds": seconds, "asks": asks})
+            while True:
+                message = self._talk.receive(3 * seconds + _SPARE_SECONDS)
+                if not isinstance(message, dict):
+                    raise EOFError("it says what the examiner never does")
+                if message.get("done"):
+                    return
+                yield message
+        except (TimeoutError, EOFError, BrokenPipeError):
+            self._talk = None
+            self._running.close()
+
+
 class _Checker:
     """The checks of one call of check_submissions."""
 
@@ -160,8 +199,8 @@ class _Checker:
             sandbox = self._laid_out(folder)
             shutil.copytree(self._project / "hw4", sandbox.folder / "code" / "hw4", ignore=_without_caches)
             code = _Code()
-            with self._examiner(sandbox) as talk:
-                code.whole = self._ask(talk, sandbox.folder / "code", self._checks, code)
+            with _Examiner(sandbox, self._limits) as examiner:
+                code.whole = self._ask(examiner, sandbox.folder / "code", self._checks, code)
         failed = [asked.finding for asked in code.whole.values() if not asked.finding.passed]
         if failed or code.oddities:
             reason = f"{failed[0].asked}: {failed[0].got}" if failed else next(iter(code.oddities))
@@ -182,16 +221,18 @@ class _Checker:
             sandbox = self._laid_out(folder)
             shutil.copytree(handed_in / "hw4", sandbox.folder / "code" / "hw4", ignore=_without_caches)
             code = _Code()
-            with self._examiner(sandbox) as talk:
-                code.whole = self._ask(talk, sandbox.folder / "code", self._checks, code)
-                self._judge_failed(talk, sandbox, intake, handed_in / "hw4", code)
+            with _Examiner(sandbox, self._limits) as examiner:
+                code.whole = self._ask(examiner, sandbox.folder / "code", self._checks, code)
+                self._judge_failed(examiner, sandbox, intake, handed_in / "hw4", code)
             results = self._trained(handed_in)
         warnings = []
         if archive.stem != f"hw4-{unpacked}":
             warnings.append(f"the archive is named {_printable(archive.name)}, and its folder hw4-{unpacked}")
         return self._submission(archive, tuple(unpacked.split("_")), code, results, warnings)
 
-    def _judge_failed(self, talk: Talk, sandbox: Sandbox, intake: Sandbox, handed_in: Path, code: _Code) -> None:
+    def _judge_failed(
+        self, examiner: "_Examiner", sandbox: Sandbox, intake: Sandbox, handed_in: Path, code: _Code
+    ) -> None:
         """Look at the code, and judge the exercises that failed once more, among the reference's others."""
         failed = {check.exercise for check in self._checks if check.exercise and not code.passed(check)}
         exercises = [exercise for exercise in self._exercises if exercise.name in failed]
@@ -211,7 +252,7 @@ class _Checker:
             target = sandbox.folder / f"graft-{secrets.token_hex(4)}"
             shutil.copytree(source, target / "hw4")
             try:
-                asked = self._ask(talk, target, checks, code)
+                asked = self._ask(examiner, target, checks, code)
             finally:
                 shutil.rmtree(target, ignore_errors=True)
             for id_, one in asked.items():
@@ -220,7 +261,7 @@ class _Checker:
                 if before is None or one.finding.passed or (one.finding.hint and not before.finding.hint):
                     code.grafted[id_] = one
 
-    def _ask(self, talk: Talk, package: Path, checks: Sequence[Check], code: _Code) -> dict[str, _Asked]:
+    def _ask(self, examiner: "_Examiner", package: Path, checks: Sequence[Check], code: _Code) -> dict[str, _Asked]:
         """Put checks to the code in a folder."""
         generator = random.Random(secrets.randbits(64))
         inputs = {check.id: check.draw(generator) for check in checks}
@@ -228,43 +269,35 @@ class _Checker:
         asks = [[nonce, check.exercise, check.ask, inputs[check.id]] for nonce, check in nonces.items()]
         asked: dict[str, _Asked] = {}
 
-        def add(check: Check, reply: Reply, ended: str = "") -> None:
-            asked[check.id] = _Asked(check, judge(check, inputs[check.id], reply), ended, reply.place, reply.value)
+        def add(check: Check, reply: Reply) -> None:
+            asked[check.id] = _Asked(check, judge(check, inputs[check.id], reply), "", reply.place, reply.value)
             if any(sign in reply.error for sign in _OUT_OF_MEMORY):
                 code.oddities[f"{check.exercise or 'the whole'}: out of memory"] = None
 
-        problem = ""
-        try:
-            talk.send({"package": str(package), "seconds": self._limits.seconds, "asks": asks})
-            while not (message := talk.receive(3 * self._limits.seconds + _SPARE_SECONDS)).get("done"):
-                if message.get("left"):
-                    code.oddities["it left processes running, which were ended"] = None
-                check = nonces.get(str(message.get("nonce")))
-                if check is None or check.id in asked:
-                    continue
-                if message.get("ended"):
-                    ended = str(message["ended"])[:100]
-                    code.oddities[f"{check.exercise or 'the whole'}: {ended}"] = None
-                    add(check, Reply(error=ended), ended)
-                elif message.get("skipped"):
-                    ended = "not asked, since the code of the same exercise ended its process before"
-                    add(check, Reply(error=ended), ended)
-                else:
-                    place, error = str(message.get("place") or "")[:200], str(message.get("error") or "")[:1000]
-                    add(check, Reply(message.get("value"), _printable(error), _printable(place)))
-        except (TimeoutError, EOFError, BrokenPipeError, AttributeError) as error:
-            problem = f"it ended what puts the questions ({type(error).__name__})"
-            code.oddities[problem] = None
-        for check in checks:
-            if check.id not in asked:
-                add(check, Reply(error=problem or "no reply"), problem or "no reply")
-        return asked
+        def add_ended(check: Check, how: str) -> None:
+            finding = judge(check, inputs[check.id], Reply(error=how))
+            asked[check.id] = _Asked(check, replace(finding, hint=""), how)
 
-    def _examiner(self, sandbox: Sandbox) -> Any:
-        lib = sandbox.folder / "lib"
-        command = [sys.executable, "-m", "cs236781.grading.examiner", str(lib)]
-        limits = Limits(_SESSION_SECONDS, self._limits.megabytes)
-        return sandbox.talk_to(command, limits, environment={"PYTHONPATH": str(lib)})
+        for message in examiner.reports(package, asks):
+            if message.get("left"):
+                code.oddities["it left processes running, which were ended"] = None
+            check = nonces.get(str(message.get("nonce")))
+            if check is None or check.id in asked:
+                continue
+            if message.get("ended"):
+                how = str(message["ended"])[:100]
+                code.oddities[f"{check.exercise or 'the whole'}: {how}"] = None
+                add_ended(check, how)
+            elif message.get("skipped"):
+                add_ended(check, "not asked, since the code had ended its process before")
+            else:
+                place, error = str(message.get("place") or "")[:200], str(message.get("error") or "")[:1000]
+                add(check, Reply(message.get("value"), _printable(error), _printable(place)))
+        for check in checks:  # it ended the examiner
+            if check.id not in asked:
+                code.oddities[_ENDED_EXAMINER] = None
+                add_ended(check, _ENDED_EXAMINER)
+        return asked
 
     def _submission(
         self,

@@ -8,6 +8,7 @@ descriptors.
 
     {"package": FOLDER, "seconds": 10, "asks": [[NONCE, GROUP, ASK, INPUTS], ...]}
 
+    {"ready": true}                                               at first
     {"nonce": NONCE, "value": ..., "error": ..., "place": ...}    a reply
     {"nonce": NONCE, "ended": "it did not end"}                   the process ended over this question
     {"nonce": NONCE, "skipped": true}                             a question of a group that has ended a process
@@ -52,6 +53,7 @@ def main(arguments: list[str]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     asks = load_asks(Path(folder))
     with os.fdopen(requests) as source, os.fdopen(reports, "w") as target:
+        print(json.dumps({"ready": True}), file=target, flush=True)
         for line in source:
             request = json.loads(line)
             for report in examine(asks, request):
