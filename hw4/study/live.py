@@ -136,9 +136,9 @@ class Live:
 
 # --- the picture
 
-WIDTH, HIGH = 700, 270  # pixels
-TOP, BOTTOM = 52, 232  # of both panels
-LEFT_PANEL, RIGHT_PANEL = (46, 330), (430, 600)  # from x to x
+WIDTH, HIGH = 700, 290  # pixels
+TOP, BOTTOM = 70, 250  # of both panels
+LEFT_PANEL, RIGHT_PANEL = (46, 330), (420, 570)  # from x to x
 INK, GRID = "#222222", "#d5d5d5"
 ENDING_COLOURS = dict(zip(ENDINGS, ("#0072B2", "#D55E00", "#9A9A9A"), strict=True))
 STACK = (ENDINGS[0], ENDINGS[2], ENDINGS[1])  # from below: the better, the lower
@@ -236,7 +236,7 @@ def _apart(places: Sequence[float], gap: float = 14.0) -> list[float]:
     for above, below in itertools.pairwise(order):
         moved[below] = max(moved[below], moved[above] + gap)
     for rank, index in enumerate(reversed(order)):  # none below the panel
-        moved[index] = min(moved[index], BOTTOM - gap * rank)
+        moved[index] = min(moved[index], BOTTOM - gap / 2 - gap * rank)
     return moved
 
 
@@ -249,4 +249,5 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str = GRID) -> str
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{INK}">{html.escape(text)}</text>'
+    halo = 'stroke="white" stroke-width="3" paint-order="stroke"'
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{INK}" {halo}>{html.escape(text)}</text>'
