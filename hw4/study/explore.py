@@ -100,7 +100,7 @@ def draw(course: Course, name: str) -> str:
     pad = np.interp((-0.2, 0.2), (-1.0, 1.0), SCENE)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HIGH}" width="{WIDTH}" role="img" '
-        f'aria-label="{html.escape(name)}" style="max-width: 100%; height: auto" font-family="sans-serif" '
+        f'aria-label="{html.escape(name)}" font-family="sans-serif" '
         f'font-size="11"><rect width="{WIDTH}" height="{HIGH}" fill="white"/>',
         _text(SCENE[0], 14, name),
         f'<path d="M{SCENE[0]},{BOTTOM} H{SCENE[1]}" stroke="{INK}"/>',

@@ -121,6 +121,9 @@ class Live:
         :param name: what it is called in the picture.
         """
         course = Course(name)
+        if not self.courses:  # so that the picture stands above all that the training prints
+            waiting = f"{name}: the first batch is being played"
+            self.show(f"<p>{html.escape(waiting)}</p>", waiting)
 
         def look(batch_idx: int, p_net: Any, batch: TrainBatch, final: bool) -> None:
             if not course.episodes:
@@ -170,7 +173,7 @@ def draw(courses: Sequence[Course], episodes: int, final: bool) -> str:
     reward_at = _Scale(min([*rewards, 0]) - 10, max([*rewards, REWARD_THRESHOLD]) + 10, BOTTOM, TOP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HIGH}" width="{WIDTH}" role="img" '
-        f'aria-label="{html.escape(" ".join(status.splitlines()))}" style="max-width: 100%; height: auto" '
+        f'aria-label="{html.escape(" ".join(status.splitlines()))}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HIGH}" fill="white"/>',
         *(_text(LEFT_PANEL[0], 16 + 17 * row, line) for row, line in enumerate(status.splitlines())),

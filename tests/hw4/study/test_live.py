@@ -68,6 +68,8 @@ class TestLive:
     def test_is_drawn_every_few_seconds_and_at_the_end(self, clock):
         shown = []
         look = live.Live(40, lambda svg, words: shown.append(clock[0])).watch("cpg")
+        assert shown == [0.0]  # that it begins
+        shown.clear()
         for batch_idx in range(10):
             clock[0] = float(batch_idx)
             look(batch_idx, None, batch_of(-100.0, -100.0), final=batch_idx == 9)
@@ -78,10 +80,11 @@ class TestLive:
 
     def test_says_how_far_it_is(self, clock):
         said = []
-        look = live.Live(40, lambda svg, words: said.append((words_in(svg), words))).watch("aac")
+        look = live.Live(40, lambda svg, words: said.append((svg, words))).watch("aac")
+        assert said == [("<p>aac: the first batch is being played</p>", "aac: the first batch is being played")]
         clock[0] = 10.0
         look(4, None, batch_of(-100.0, 100.0), final=False)  # a run that was resumed: 8 episodes were before
-        texts, words = said[-1]
+        texts, words = words_in(said[-1][0]), said[-1][1]
         lines = ["aac: 10 of 40 episodes in 10 s, about 150 s left", "mean reward of the last 100 episodes 0.0; "]
         assert words.splitlines()[0] == lines[0].replace("150 s", "2 min")
         assert words.splitlines()[1] == f"{lines[1]}0 decisions a second"
@@ -102,8 +105,8 @@ class TestLive:
         assert "finished" in shown[-1]
 
     def test_a_long_run_makes_no_large_picture(self, clock):
-        look = live.Live(20_000, lambda svg, words: shown.append(svg)).watch("aac")
         shown = []
+        look = live.Live(20_000, lambda svg, words: shown.append(svg)).watch("aac")
         for batch_idx in range(10_000):
             look(batch_idx, None, batch_of(100.0, -100.0), final=batch_idx == 9_999)
         assert len(shown[-1]) < 40_000
@@ -114,7 +117,7 @@ class TestLive:
         shown = []
         batch = TrainBatch(torch.zeros(3, 2), torch.zeros(3, dtype=int), torch.zeros(3), torch.zeros(1))
         live.Live(4, lambda svg, words: shown.append(svg)).watch("vpg")(0, None, batch, final=False)
-        assert not list(ElementTree.fromstring(shown[0]).iter(f"{SVG}polygon"))
+        assert not list(ElementTree.fromstring(shown[1]).iter(f"{SVG}polygon"))
 
     def test_labels_that_would_lie_on_each_other_are_moved_apart(self):
         places = live._apart([100.0, 101.0, 99.0, 230.0, 231.0])
@@ -143,6 +146,7 @@ def test_a_notebook_shows_one_picture_and_goes_on_after_an_interrupt(tmp_path):
     path = write_notebook(tmp_path / "a.ipynb", TRAINING, "print(list(results), results['vpg']['episode_num'])")
     training, after = nbformat.read(run_notebook(path, progress=False), as_version=4).cells
     pictures = [output.data for output in training.outputs if "text/html" in output.get("data", {})]
+    assert training.outputs[-1].output_type == "stream"  # what the progress line showed last, not what it showed first
     assert [data["text/html"].startswith("<svg ") for data in pictures] == [True]
     assert pictures[0]["text/plain"].startswith("vpg: 8 of 100 episodes")
     printed = "".join(output.text for output in training.outputs if output.output_type == "stream")
