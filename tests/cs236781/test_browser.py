@@ -151,7 +151,10 @@ TEXT_OUTSIDE_CODE = """() => {
 
 # What reaches past the right edge of the given width, and no box around it can be scrolled far enough to show its end.
 # A script can scroll a hidden box, a reader cannot.
+# What can be opened is open while it is looked at.
 OUT_OF_REACH = """width => {
+    const closed = [...document.querySelectorAll("details:not([open])")].map(tag => [tag, tag.name]);
+    for (const [tag] of closed) { tag.name = ""; tag.open = true; }
     const reach = new Map();
     for (const box of document.querySelectorAll("main, main *")) {
         if (!["auto", "scroll"].includes(getComputedStyle(box).overflowX)) continue;
@@ -159,13 +162,15 @@ OUT_OF_REACH = """width => {
         reach.set(box, box.scrollLeft);
         box.scrollLeft = 0;
     }
-    return [...document.querySelectorAll("main *")].filter(tag => {
+    const found = [...document.querySelectorAll("main *")].filter(tag => {
         const box = tag.getBoundingClientRect();
         if (box.width === 0 || box.right <= width + 1) return false;
         for (let around = tag.parentElement; around; around = around.parentElement)
             if (box.right - (reach.get(around) ?? 0) <= width + 1) return false;
         return true;
     }).map(tag => tag.outerHTML.slice(0, 200));
+    for (const [tag, name] of closed) { tag.open = false; tag.name = name; }
+    return found;
 }"""
 
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
