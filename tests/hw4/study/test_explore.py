@@ -10,7 +10,11 @@ import torch
 from hw4.study import explore, lesson
 
 SVG = "{http://www.w3.org/2000/svg}"
-RUN = lesson.load()
+
+
+@pytest.fixture(scope="module")
+def run():
+    return lesson.load()
 
 
 def course(**changes):
@@ -28,8 +32,8 @@ def moves(svg, kind):
     return [tag.get("values").split(";") for tag in tags if tag.get("type") == kind]
 
 
-def test_every_policy_can_be_opened_and_says_how_each_start_ended():
-    part = explore.explore(RUN._replace(stages=RUN.stages[:1], between={}), [1, 3])
+def test_every_policy_can_be_opened_and_says_how_each_start_ended(run):
+    part = explore.explore(run._replace(stages=run.stages[:1], between={}), [1, 3])
     assert part.count("<details ") == 1
     [title] = re.findall("<summary>(.*?)</summary>", part)
     assert re.fullmatch(r"after 4 episodes: -\d+, crash; -\d+, crash", title)
@@ -38,8 +42,8 @@ def test_every_policy_can_be_opened_and_says_how_each_start_ended():
     assert all("After 4 episodes: -" in svg for svg in pictures)
 
 
-def test_what_is_shown_is_what_the_networks_say():
-    stage = RUN.stages[2]
+def test_what_is_shown_is_what_the_networks_say(run):
+    stage = run.stages[2]
     [flown] = explore.fly_and_ask(stage.p_net, [1], 3)
     with torch.no_grad():
         logits, values = stage.p_net(torch.from_numpy(flown.states[:1]))
