@@ -329,6 +329,30 @@ def figures(
         print(out_dir / f"{name}.png")
 
 
+@app.command()
+def numbers() -> None:
+    """Write the numbers and tables in the prose anew.
+
+    They are those of the README, the documents and the notebook that come from the results, and are marked there.
+    """
+    from cs236781.notebook_files import notebook_bytes, read_notebook
+    from hw4.study.numbers import TEXTS, Data, rewritten
+
+    data = Data(PROJECT)
+    for file in map(PROJECT.joinpath, TEXTS):
+        before = file.read_bytes()
+        if file.suffix == ".ipynb":
+            notebook = read_notebook(file)
+            for cell in notebook.cells:
+                cell.source = rewritten(cell.source, data)
+            after = notebook_bytes(notebook)
+        else:
+            after = rewritten(before.decode(), data).encode()
+        if after != before:
+            write_whole(file, after)
+        print(f"{file.relative_to(PROJECT)}: {'as the data have it' if after == before else 'written anew'}")
+
+
 def main(arguments: list[str]) -> int:
     """Run the command that the arguments name, and return the exit status."""
     return run(app, arguments)

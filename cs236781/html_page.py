@@ -134,7 +134,7 @@ def _name_figures_and_films(page: BeautifulSoup, cells: dict[str, NotebookNode])
         shown = [
             item
             for item in tag.select(".jp-OutputArea :is(img, svg, video)")
-            if item.name != "img" or item.get("alt") in (None, "", _NO_ALT)
+            if item.get("alt" if item.name == "img" else "aria-label") in (None, "", _NO_ALT)
         ]
         names = _names(cell.source, len(shown))
         drawing = _drawing(cell.source)

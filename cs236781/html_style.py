@@ -88,7 +88,7 @@ math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaV
   main { padding: 0.25rem; }
   .jp-InputPrompt, .jp-OutputPrompt { display: none; }
   /* what is drawn for a wide screen stays large enough to be read, and scrolls */
-  .scroll > img[style] { max-width: none; width: max(min(100%, var(--width)), calc(0.7 * var(--width))); }
+  .scroll > :is(img, svg)[style] { max-width: none; width: max(min(100%, var(--width)), calc(0.7 * var(--width))); }
   .scroll-stop { display: block; position: absolute; left: 0; width: 1px; height: 1px; }
 }
 @media print { /* paper does not scroll: smaller type; nothing is cut by the end of a page */

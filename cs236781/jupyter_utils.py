@@ -28,7 +28,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from IPython.display import HTML, Markdown
+from IPython import get_ipython
+from IPython.display import HTML, DisplayHandle, Markdown, display
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -249,6 +250,26 @@ def show_films(films: Mapping[str, str | Path]) -> HTML:
         for what, path in films.items()
     ]
     return HTML(f'<div style="{grid}; max-width: 60rem">{"".join(figures)}</div>')
+
+
+class LiveOutput:
+    """A part of a cell's output that changes while the cell runs. Where there is no notebook, nothing is shown."""
+
+    def __init__(self) -> None:
+        self._handle: DisplayHandle | None = None
+
+    def show(self, content: str, words: str) -> None:
+        """Show HTML in place of what was shown before.
+
+        :param words: what it says, for where no HTML is shown.
+        """
+        if not hasattr(get_ipython(), "kernel"):
+            return
+        bundle = {"text/html": content, "text/plain": words}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
 
 
 def _video_url(video_path: str | Path) -> str:

@@ -13,7 +13,7 @@ The notebook and the command line both train through here: `train_pg`, `train_aa
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -370,15 +370,19 @@ def run_or_load(
     names: Sequence[str],
     *,
     force_run: bool = False,
+    returns_early: bool = False,
+    watch: Callable[[str], Callable[..., None]] | None = None,
     max_episodes: int = MAX_EPISODES,
     **train_kwargs: Any,
 ) -> dict[str, dict[str, Any]]:
     """The results of some configurations, {name: training_data}: from their file, or trained and written to it.
 
-    :param force_run: train even if the file exists, and replace it.
     Each run keeps its latest state beside the file, until the file is written. So the same call goes on with a run that
     was stopped.
 
+    :param force_run: train even if the file exists, and replace it.
+    :param returns_early: after Ctrl-C return what there is, as a notebook's next cells need it, instead of raising.
+    :param watch: makes of a run's name the post_batch_fn that watches it.
     :raises KeyboardInterrupt: after Ctrl-C; what was trained until then is in a file of its own beside `filename`.
     """
     path = Path(filename)
@@ -392,35 +396,49 @@ def run_or_load(
         interrupted = path.with_stem(f"{path.stem}_interrupted")
         dump_training_data({**results, name: training_data}, interrupted)
         print(f"=== Results so far are in {interrupted}")
-        raise KeyboardInterrupt
+        if not returns_early:
+            raise KeyboardInterrupt
 
     with lock_outputs(path):
         for name, state in states.items():
             print(f"=== Experiment {name}")
             kept = {"latest_file": state, "other_runs_aside": True, "on_interrupt": keep_apart}
+            if watch is not None:
+                kept["post_batch_fn"] = watch(name)
             results[name] = train_config(name, max_episodes=max_episodes, **kept, **train_kwargs)
+            if not is_whole(results, name):
+                print("=== The same call goes on from here.")
+                return {name: data for name, data in results.items() if data.get("episode_num")}
         dump_training_data(results, filename)
         for state in states.values():
             state.unlink(missing_ok=True)
     return results
 
 
+def is_whole(results: Mapping[str, Mapping[str, Any]], name: str) -> bool:
+    """Whether a configuration is among some results, trained to its end. Those of earlier versions hold no others."""
+    return name in results and results[name].get("run", {}).get("finished", True)
+
+
 def train_long(
     checkpoints_dir: PathLike = "checkpoints",
     *,
     hp: dict[str, Any] | None = None,
+    returns_early: bool = False,
     max_episodes: int = LONG_MAX_EPISODES,
     **train_kwargs: Any,
 ) -> dict[str, Any]:
     """The long actor-critic run; at its end, its best checkpoint is kept as the final one.
 
     :param hp: its hyperparameters; `answers.part1_aac_hyperparams()` if none are given.
+    :param returns_early: after Ctrl-C return what there is instead of raising.
     :return: its training data.
     :raises KeyboardInterrupt: after Ctrl-C; the best checkpoint so far stays, but is not final.
     """
 
     def stop(training_data: dict[str, Any]) -> None:
-        raise KeyboardInterrupt
+        if not returns_early:
+            raise KeyboardInterrupt
 
     directory = Path(checkpoints_dir)
     training_data = train_aac(
@@ -431,8 +449,9 @@ def train_long(
         on_interrupt=stop,
         **train_kwargs,
     )
-    save_checkpoint(load_checkpoint(directory / CHECKPOINT_FILE), directory / CHECKPOINT_FILE_FINAL)
-    runs.latest_of(directory / CHECKPOINT_FILE).unlink(missing_ok=True)
+    if training_data["run"]["finished"]:
+        save_checkpoint(load_checkpoint(directory / CHECKPOINT_FILE), directory / CHECKPOINT_FILE_FINAL)
+        runs.latest_of(directory / CHECKPOINT_FILE).unlink(missing_ok=True)
     return training_data
 
 

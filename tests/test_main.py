@@ -16,6 +16,7 @@ from typing import get_args
 
 import nbformat
 import pytest
+from nbformat.v4 import new_markdown_cell
 
 import main
 from hw4 import experiments
@@ -24,7 +25,7 @@ from tests.notebooks import write_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK_COMMANDS = ["run-nb", "clear-nb", "prepare-submission"]
-TRAINING_COMMANDS = ["run-all", "train", "evaluate", "record", "plot", "sweep", "analyse", "figures"]
+TRAINING_COMMANDS = ["run-all", "train", "evaluate", "record", "plot", "sweep", "analyse", "figures", "numbers"]
 INSTRUCTORS_COMMANDS = ["check-submission", "prepare-dist"]
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (getattr(signal, "SIGHUP", signal.SIGINT), 129)]
 COMMANDS = NOTEBOOK_COMMANDS + TRAINING_COMMANDS
@@ -350,6 +351,24 @@ def test_figures_draws_the_committed_results(tmp_path):
     assert_done(run("figures", "--out-dir", tmp_path, "--dpi", "20"))
     names = ["critic", "evaluations", "gradient_noise", "reached", "seeds", "time_use"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.png" for name in names]
+
+
+def test_numbers_are_written_anew_in_texts_and_notebooks(tmp_path, monkeypatch, capsys):
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/results.md", "docs/search.md"):
+        (tmp_path / name).write_text("<!--episodes-->6,000<!--/-->")
+    (tmp_path / "README.md").write_text("Play <!--episodes-->7<!--/-->.")
+    notebook = write_notebook(tmp_path / "Part1_DeepRL.ipynb", new_markdown_cell("In <!--episodes-->5<!--/-->."))
+    monkeypatch.setattr(main, "PROJECT", tmp_path)
+    main.numbers()
+    assert (tmp_path / "README.md").read_text() == "Play <!--episodes-->6,000<!--/-->."
+    assert nbformat.read(notebook, as_version=4).cells[0].source == "In <!--episodes-->6,000<!--/-->."
+    assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "written anew",
+        "as the data have it",
+        "as the data have it",
+        "written anew",
+    ]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are started by fork")

@@ -63,5 +63,7 @@ def test_the_committed_one_shows_its_videos():
 def test_every_figure_and_film_has_a_text_for_those_who_cannot_see_it():
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         shown = [output.get("data", {}) for output in cell.get("outputs", [])]
-        count = sum(("image/png" in data) + str(data.get("text/html", "")).count("<video ") for data in shown)
+        htmls = [str(data.get("text/html", "")) for data in shown]
+        count = sum(("image/png" in data) + text.count("<video ") for data, text in zip(shown, htmls, strict=True))
+        assert all(text.count("<svg ") == text.count(" aria-label=") for text in htmls), cell.id
         assert cell.source.count("# alt: ") == count or not count, cell.id

@@ -29,6 +29,7 @@ from hw4.study.sweep import episodes_to
 
 FILE = Path(__file__).with_suffix(".npz")
 STAGES = (4, 800, 1000, 6000)  # episodes trained by then
+BETWEEN = (400, 2000)  # two more, whose policies are kept without flights
 FLIGHTS = 40
 X, X_SPEED, Y_SPEED = 0, 2, 3  # features of an observation, beside analysis.HEIGHT
 N_FEATURES = 8
@@ -88,11 +89,19 @@ class Stage(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """A run at its stages, with its seed and hyperparameters."""
+    """A run at its stages, with its seed and hyperparameters.
+
+    :param between: {episodes: the policy when so many had been played}, besides the stages'.
+    """
 
     seed: int
     hyperparams: dict[str, Any]
     stages: list[Stage]
+    between: dict[int, Snapshot]
+
+    def policies(self) -> dict[int, Snapshot]:
+        """All policies, by the episodes that had been played, in rising order."""
+        return dict(sorted({**self.between, **{stage.episodes: stage.p_net for stage in self.stages}}.items()))
 
 
 def make(hp: dict[str, Any], seed: int) -> bytes:
@@ -101,18 +110,21 @@ def make(hp: dict[str, Any], seed: int) -> bytes:
     Weights are rounded to half precision before they fly, so that the file holds just what flew.
     """
     arrays: dict[str, np.ndarray] = {"run": np.array(json.dumps({"seed": seed, "hyperparams": hp}))}
-    for episodes, p_net in train_with_snapshots(hp, seed, STAGES, MAX_EPISODES).items():
+    for episodes, p_net in train_with_snapshots(hp, seed, (*STAGES, *BETWEEN), MAX_EPISODES).items():
         weights = {name: tensor.numpy().astype(np.float16) for name, tensor in p_net.state_dict().items()}
+        arrays |= {f"{episodes}/{name}": array for name, array in weights.items()}
+        if episodes in BETWEEN:
+            continue
         snapshot = _snapshot(weights, hp)
         flown = fresh_flights(AACPolicyAgent, snapshot, hp.get("action_repeat", 1), FLIGHTS, seed)
         courses = [torch.stack([step.state for step in flight.episode.experiences])[:, KEPT] for flight in flown]
-        of_stage = {
+        of_stage: dict[str, np.ndarray] = {
             "course": np.concatenate(courses).astype(np.float16),
             "length": np.array([len(course) for course in courses], dtype=np.int16),
             "ending": np.array([ENDINGS.index(flight.ending) for flight in flown], dtype=np.uint8),
             "total_reward": np.array([flight.episode.total_reward for flight in flown], dtype=np.float32),
         }
-        arrays |= {f"{episodes}/{name}": array for name, array in {**weights, **of_stage}.items()}
+        arrays |= {f"{episodes}/{name}": array for name, array in of_stage.items()}
     contents = io.BytesIO()
     np.savez_compressed(contents, **arrays)  # type: ignore[arg-type]
     return contents.getvalue()
@@ -125,13 +137,19 @@ def load(filename: PathLike = FILE) -> Lesson:
     """
     with np.load(filename) as arrays:
         run = json.loads(arrays["run"].item())
-        stages = {int(name.partition("/")[0]) for name in arrays if "/" in name}
-        return Lesson(**run, stages=[_stage(arrays, episodes, run["hyperparams"]) for episodes in sorted(stages)])
+        numbers = {int(name.partition("/")[0]) for name in arrays if "/" in name}
+        parts = {number: _part(arrays, f"{number}/") for number in numbers}
+    hp, flown = run["hyperparams"], {episodes for episodes, part in parts.items() if "course" in part}
+    stages = [_stage(episodes, parts[episodes], hp) for episodes in sorted(flown)]
+    return Lesson(**run, stages=stages, between={n: _snapshot(parts[n], hp) for n in parts.keys() - flown})
 
 
-def _stage(arrays: Mapping[str, np.ndarray], episodes: int, hp: Mapping[str, Any]) -> Stage:
-    start = f"{episodes}/"
-    of_stage = {name.removeprefix(start): arrays[name] for name in arrays if name.startswith(start)}
+def _part(arrays: Mapping[str, np.ndarray], start: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin so, by the rest of their names."""
+    return {name.removeprefix(start): arrays[name] for name in arrays if name.startswith(start)}
+
+
+def _stage(episodes: int, of_stage: Mapping[str, np.ndarray], hp: Mapping[str, Any]) -> Stage:
     states = np.split(of_stage["course"].astype(np.float64), np.cumsum(of_stage["length"])[:-1])
     endings = [ENDINGS[number] for number in of_stage["ending"]]
     flights = list(map(Course, states, endings, of_stage["total_reward"].tolist()))

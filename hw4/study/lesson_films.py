@@ -1,4 +1,4 @@
-"""The lesson's films: the same start, flown by the run's policy at each of its stages."""
+"""The lesson's films: the same start, flown by the run's policies, of its stages and between them."""
 
 from functools import partial
 from pathlib import Path
@@ -10,20 +10,20 @@ from hw4.study.evaluation import fly, record
 from hw4.study.lesson import Lesson
 
 
-def film_stages(run: Lesson, folder: PathLike, seed: int) -> dict[str, Path]:
-    """Film an episode at each stage.
+def film_policies(run: Lesson, folder: PathLike, seed: int) -> dict[str, Path]:
+    """Film an episode of each policy.
 
     :param folder: where the films go.
     :param seed: the episodes', all of which begin alike.
-    :return: {what happened: the film}, in the order of the stages.
+    :return: {what happened: the film}, in the order of training.
     """
     repeat = run.hyperparams.get("action_repeat", 1)
     films = {}
-    for stage in run.stages:
-        film = Path(folder) / f"after-{stage.episodes}.mp4"
-        record(AACPolicyAgent, stage.p_net, repeat, film, seed=seed)
+    for episodes, p_net in run.policies().items():
+        film = Path(folder) / f"after-{episodes}.mp4"
+        record(AACPolicyAgent, p_net, repeat, film, seed=seed)
         # Once more, without a camera: how an episode ended is in no film.
-        [flight] = fly(AACPolicyAgent, stage.p_net, [seed], partial(make_fast_env, action_repeat=repeat))
+        [flight] = fly(AACPolicyAgent, p_net, [seed], partial(make_fast_env, action_repeat=repeat))
         reward = flight.episode.total_reward
-        films[f"after {stage.episodes} episodes: {reward:.0f}, {flight.ending}"] = film
+        films[f"after {episodes} episodes: {reward:.0f}, {flight.ending}"] = film
     return films

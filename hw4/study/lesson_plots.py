@@ -32,6 +32,7 @@ CLOUD_COLOURS = (VERMILION, ORANGE, PURPLE, GREEN, BLUE)
 PAD = (-0.2, 0.2)  # where the flags stand
 ARROW: Any = {"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0}
 ACTIONS = {0: "no engine", 2: "main engine"}  # of an update's picture: the two that braking is made of
+STALE_RATES = (0.3, 1.0)
 DESCENT = -0.3  # vertical speed on the maps of x and height
 
 
@@ -163,6 +164,25 @@ def plot_corridor(seed: int) -> Figure:
         right.set(xlabel="episode", title=f"mean of {toys.CORRIDOR_RUNS} runs", ylim=(-88, 0))
         for ax in (left, right):
             ax.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
+def plot_stale(seed: int) -> Figure:
+    """The short corridor, learned from batches that are some updates old, with short steps and with long ones."""
+    styles = {0: (BLUE, "-", "fresh"), 1: (GREY, "-.", "1 update old"), 4: (VERMILION, "--", "4 updates old")}
+    with plt.rc_context(FONT):
+        fig, axes = plt.subplots(ncols=len(STALE_RATES), figsize=(WIDTH, 2.6), sharey=True, layout="constrained")
+        for ax, learn_rate in zip(axes, STALE_RATES, strict=True):
+            for age, (colour, line, _) in styles.items():
+                ax.plot(toys.train_corridor_stale(learn_rate, age, seed), line, color=colour, linewidth=1.2)
+            ax.axhline(toys.CORRIDOR_BEST, color="black", linestyle=":", linewidth=1)
+            ax.set(xlabel="update", title=f"learning rate {learn_rate:g}", ylim=(-0.02, 1.02))
+            ax.spines[["top", "right"]].set_visible(False)
+        axes[0].set_ylabel("p, probability of going right")
+        axes[0].text(toys.STALE_UPDATES, toys.CORRIDOR_BEST + 0.03, "best (dotted)", ha="right", va="bottom")
+        for row, (colour, line, name) in enumerate(styles.values()):
+            axes[0].plot([32, 37], [0.31 - 0.1 * row] * 2, line, color=colour, linewidth=1.2)
+            axes[0].text(38.5, 0.31 - 0.1 * row, name, color=colour, va="center")
     return fig
 
 

@@ -80,6 +80,9 @@ RUNS = {
     "required": ["runs"],
     "properties": {"runs": {"type": "array", "items": {**RECORD, "required": ["name", *RECORD["required"]]}}},
 }
+# What the columns of a summary are called.
+BEST, REACHED = "best mean(100): IQM (95%)", "reached 200"
+FINAL = {choice: f"final weights, {choice}: median (5%)" for choice in ("sampled", "greedy")}
 UNTIL_200 = {"episodes_to_200": "episodes to 200", "cpu_seconds_to_200": "CPU s to 200"}
 SLURM = "slurm"  # the folder of its files, among the records
 
@@ -300,8 +303,8 @@ def _sweep(
     return gathered
 
 
-def table(records: Sequence[Mapping[str, Any]]) -> str:
-    """What the seeds say of each configuration and its overrides, as a Markdown table.
+def summary(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the seeds say of each configuration and its overrides: a row each.
 
     Of the best mean(100): the interquartile mean with its 95% bootstrap interval, the median and the range. How many
     seeds reached 200; and the medians, over all of them, of the episodes and of the processor's seconds until then. Of
@@ -320,18 +323,22 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
         row = {
             "configuration": name,
             "seeds": len(group),
-            "best mean(100): IQM (95%)": f"{middle:.1f} ({low:.1f} to {high:.1f})",
+            BEST: f"{middle:.1f} ({low:.1f} to {high:.1f})",
             "median": f"{np.median(best):.1f}",
             "range": f"{best.min():.1f} to {best.max():.1f}",
-            "reached 200": f"{reached} of {len(group)}",
+            REACHED: f"{reached} of {len(group)}",
             **{head: until[name] for name, head in UNTIL_200.items()},
         }
-        for choice in ("sampled", "greedy"):
+        for choice, head in FINAL.items():
             means = [record["evaluation"]["final"][choice]["mean"] for record in group if record["evaluation"]]
-            summary = f"{np.median(means):.1f} ({np.percentile(means, 5):.1f})" if means else "-"
-            row[f"final weights, {choice}: median (5%)"] = summary
+            row[head] = f"{np.median(means):.1f} ({np.percentile(means, 5):.1f})" if means else "-"
         rows.append(row)
-    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return rows
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The `summary` of some records as a Markdown table."""
+    return tabulate(summary(records), headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def _median_until(values: Sequence[float | None]) -> str:

@@ -6,6 +6,7 @@ The short corridor of Sutton & Barto, example 13.1: three states that look alike
 are exchanged. Each step costs 1; the goal is to the right of the third state. The best policy is a random one.
 """
 
+from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ REWARDS = np.array([1.0, 3.0])  # of the two arms
 ARM_UPDATES = 200
 ARM_LEARN_RATE = 0.1
 FIFTY = 50  # sampled gradients
+CRITIC_UPDATES = 100
+CRITIC_RATE = 0.25  # of what would be the whole way, over delta
 
 CORRIDOR_START = 0.05  # the probability of going right at first
 CORRIDOR_RUNS = 100
@@ -22,6 +25,8 @@ CORRIDOR_EPISODES = 500
 # The step size of figure 13.1, and half of that of figure 13.2: the baseline allows for a larger one.
 CORRIDOR_LEARN_RATES = {"REINFORCE": 2.0**-13, "with a baseline": 2.0**-10}
 CORRIDOR_BASELINE_RATE = 0.1  # of the baseline towards an episode's mean return
+STALE_UPDATES = 60
+STALE_BATCH = 100  # episodes
 CORRIDOR_STEPS = 10_000  # more than any episode takes at a probability that the runs come to
 
 
@@ -51,19 +56,23 @@ def sample_arms(
     return (REWARDS[actions] + more - baseline) * (actions - p)
 
 
-def train_arms(has_baseline: bool, seed: int, more: float = 0.0) -> Float[np.ndarray, " U"]:
+def train_arms(
+    has_baseline: bool, seed: int, more: float = 0.0, *, theta: float = 0.0, greedy: bool = False
+) -> Float[np.ndarray, " U"]:
     """The probability of action 1 over `ARM_UPDATES` updates, each from a single sample.
 
     :param has_baseline: subtract the mean of the rewards so far (Sutton & Barto, section 2.8).
     :param seed: of the draws. Runs with the same seed draw the same numbers.
     :param more: what both rewards have on top.
+    :param theta: where the run begins.
+    :param greedy: take the more probable action instead of drawing one: a mistake, to look at.
     """
     rng = np.random.default_rng(seed)
-    theta, mean, course = 0.0, 0.0, []
+    mean, course = 0.0, []
     for update in range(ARM_UPDATES):
         p = sigmoid(theta)
         course.append(float(p))
-        action = int(rng.random() < p)
+        action = int(p > 0.5 if greedy else rng.random() < p)
         reward = REWARDS[action] + more
         mean = reward if update == 0 else mean
         theta += ARM_LEARN_RATE * (reward - (mean if has_baseline else 0.0)) * (action - float(p))
@@ -78,6 +87,29 @@ def train_arms_exactly() -> Float[np.ndarray, " U"]:
         course.append(float(sigmoid(theta)))
         theta += ARM_LEARN_RATE * arms_gradient(theta)
     return np.array(course)
+
+
+def arms_return(p: Any, more: float = 0.0) -> Any:
+    """The expected reward where action 1 has probability p, a number or an array."""
+    return REWARDS[0] + more + (REWARDS[1] - REWARDS[0]) * p
+
+
+def arms_loss(p: Any, more: float = 0.0) -> Any:
+    """The expected value of the vanilla loss there: the mean of -log pi(a), weighted with the reward."""
+    return -(p * (REWARDS[1] + more) * np.log(p) + (1 - p) * (REWARDS[0] + more) * np.log(1 - p))
+
+
+def settled_critic(delta: float, *, detached: bool) -> float:
+    """Where the exact gradient of the actor-critic loss takes the value of the arms' only state, from 0, for p = 1/2.
+
+    :param delta: the weight of the critic's term.
+    :param detached: without it, the actor's term moves the critic, too: a mistake, to look at.
+    """
+    value = 0.0
+    for _ in range(CRITIC_UPDATES):
+        actors_term = 0.0 if detached else np.log(0.5)  # the mean of log pi
+        value -= CRITIC_RATE / delta * (actors_term + 2 * delta * (value - REWARDS.mean()))
+    return float(value)
 
 
 # --- the short corridor
@@ -147,3 +179,27 @@ def train_corridor(learn_rate: float, has_baseline: bool, seed: int) -> Float[np
         mean_return = -(episode.length + 1) / 2
         baseline = baseline + CORRIDOR_BASELINE_RATE * (mean_return - baseline)
     return np.array(curve)
+
+
+def train_corridor_stale(learn_rate: float, age: int, seed: int) -> Float[np.ndarray, " U"]:
+    """The probability of going right, over `STALE_UPDATES` updates from batches with their mean as the baseline.
+
+    :param age: how many updates have been made since a batch was played. Only 0 is right.
+    """
+    rng = np.random.default_rng(seed)
+    theta, course = np.log(CORRIDOR_START / (1 - CORRIDOR_START)), []
+    waiting: deque[tuple[float, CorridorEpisode]] = deque()
+    for _ in range(STALE_UPDATES):
+        p = float(sigmoid(theta))
+        course.append(p)
+        waiting.append((p, play_corridor(np.full(STALE_BATCH, p), rng)))
+        if len(waiting) <= age:
+            continue
+        played_by, episodes = waiting.popleft()
+        # As learner and player differ, log pi is differentiated at another p than that which played.
+        returns = -episodes.length * (episodes.length + 1) / 2  # summed over the steps
+        score = episodes.score + (played_by - p) * episodes.length
+        weighted = episodes.weighted + (played_by - p) * returns
+        steps = episodes.length.sum()
+        theta += learn_rate * (weighted - returns.sum() / steps * score).sum() / steps
+    return np.array(course)

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from cs236781.html_export import export_html
 from cs236781.jupyter_utils import clear_notebook
+from tests.notebooks import write_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "Part1_DeepRL.ipynb"
@@ -151,7 +152,10 @@ TEXT_OUTSIDE_CODE = """() => {
 
 # What reaches past the right edge of the given width, and no box around it can be scrolled far enough to show its end.
 # A script can scroll a hidden box, a reader cannot.
+# What can be opened is open while it is looked at.
 OUT_OF_REACH = """width => {
+    const closed = [...document.querySelectorAll("details:not([open])")].map(tag => [tag, tag.name]);
+    for (const [tag] of closed) { tag.name = ""; tag.open = true; }
     const reach = new Map();
     for (const box of document.querySelectorAll("main, main *")) {
         if (!["auto", "scroll"].includes(getComputedStyle(box).overflowX)) continue;
@@ -159,13 +163,15 @@ OUT_OF_REACH = """width => {
         reach.set(box, box.scrollLeft);
         box.scrollLeft = 0;
     }
-    return [...document.querySelectorAll("main *")].filter(tag => {
+    const found = [...document.querySelectorAll("main *")].filter(tag => {
         const box = tag.getBoundingClientRect();
         if (box.width === 0 || box.right <= width + 1) return false;
         for (let around = tag.parentElement; around; around = around.parentElement)
             if (box.right - (reach.get(around) ?? 0) <= width + 1) return false;
         return true;
     }).map(tag => tag.outerHTML.slice(0, 200));
+    for (const [tag, name] of closed) { tag.open = false; tag.name = name; }
+    return found;
 }"""
 
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
@@ -466,3 +472,34 @@ def test_lab_runs_every_cell_in_order(lab):
     code = [cell for cell in lab.notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert [output for cell in code for output in cell.outputs if output.output_type == "error"] == []
+
+
+WATCHED = """from cs236781.jupyter_utils import LiveOutput
+from hw4 import experiments
+from hw4.study import live
+
+EPISODES = 1_000_000
+watch = live.Live(EPISODES, LiveOutput().show).watch
+results = experiments.run_or_load("w.dat", ["vpg"], seed=1, max_episodes=EPISODES, watch=watch, returns_early=True)
+"""
+
+
+def test_lab_shows_a_training_as_it_goes_on_and_its_interrupt_costs_nothing(browser, lab_server):
+    address, token, project = lab_server
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}  # without it, the lab would ask for one
+    path = write_notebook(project / "watched.ipynb", WATCHED, "print('then:', list(results))", kernelspec=kernel)
+    with browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}) as context:
+        page = visit(context, f"{address}/lab/tree/{path.name}?token={token}").page
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        picture = page.locator(".jp-OutputArea svg[aria-label^='vpg:']")
+        picture.wait_for()
+        first = picture.get_attribute("aria-label")
+        expect(picture).not_to_have_attribute("aria-label", first, timeout=WAIT_LIMIT)
+        assert picture.count() == 1
+        page.get_by_role("menuitem", name="Kernel", exact=True).click()
+        page.get_by_role("menuitem", name="Interrupt Kernel").click()
+        page.get_by_text("then: ['vpg']").wait_for()
+        page.get_by_text("what was learned so far is kept").wait_for()
+        assert page.get_by_text("Traceback").count() == 0

@@ -116,6 +116,8 @@ def test_figures_that_are_named_already_keep_their_names(page):
 
 def test_drawings_and_pictures_in_html_are_named(page):
     drawing = plotted("# alt: A drawing", kind="text/html", data="<svg></svg>")
+    named = plotted("f()", kind="text/html", data='<svg aria-label="A name of its own"></svg>')
+    assert page("# Title", named).main.svg["aria-label"] == "A name of its own"
     picture = plotted("# alt: A picture", kind="text/html", data=f'<img src="data:image/png;base64,{PNG}">')
     shown = page(drawing, picture)
     assert (shown.main.svg["aria-label"], shown.main.svg["role"]) == ("A drawing", "img")

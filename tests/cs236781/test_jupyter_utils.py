@@ -16,6 +16,7 @@ from IPython.display import HTML
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from cs236781.jupyter_utils import (
+    LiveOutput,
     NotebookError,
     clear_notebook,
     run_notebook,
@@ -253,6 +254,22 @@ def test_a_missing_video(tmp_path):
 def test_a_width_that_is_none(tmp_path, width):
     with pytest.raises(ValueError, match="width"):
         show_video_in_notebook(tmp_path / "a.mp4", width=width)
+
+
+def test_what_changes_keeps_its_place_in_the_output(tmp_path):
+    path = write_notebook(
+        tmp_path / "a.ipynb",
+        "from cs236781.jupyter_utils import LiveOutput\nlive = LiveOutput()\n"
+        "live.show('<b>1</b>', 'one')\nprint('between')\nlive.show('<b>2</b>', 'two')",
+    )
+    first, second = outputs(run_notebook(path, progress=False), 0)
+    assert first.data == {"text/html": "<b>2</b>", "text/plain": "two"}
+    assert second.text == "between\n"
+
+
+def test_what_changes_is_not_shown_on_a_terminal(capsys):
+    LiveOutput().show("<b>1</b>", "one")
+    assert capsys.readouterr().out == ""
 
 
 def test_films_stand_side_by_side_and_wait(tmp_path):

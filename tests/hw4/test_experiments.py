@@ -525,6 +525,30 @@ class TestRunOrLoad:
         assert same_training(results["vpg"], train_config("vpg", **SHORT))
         assert not list(tmp_path.glob(".exp*"))
 
+    def test_returns_what_there_is_where_that_is_asked_for(self, tmp_path, capsys):
+        stopped = run_or_load(
+            tmp_path / "exp.dat", ["vpg", "cpg"], post_batch_fn=InterruptAt(0), returns_early=True, **SHORT
+        )
+        assert {name: data["episode_num"] for name, data in stopped.items()} == {"vpg": [3]}
+        assert not experiments.is_whole(stopped, "vpg")
+        assert not experiments.is_whole(stopped, "cpg")
+        assert "The same call goes on" in capsys.readouterr().out
+        assert experiments.is_whole(run_or_load(tmp_path / "exp.dat", ["vpg", "cpg"], **SHORT), "cpg")
+
+    def test_returns_nothing_of_a_run_that_had_not_begun(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(experiments.PolicyTrainer, "train", interrupted_at_once)
+        assert run_or_load(tmp_path / "exp.dat", ["vpg"], returns_early=True, **SHORT) == {}
+
+    def test_each_run_is_watched_by_its_name(self, tmp_path):
+        seen = []
+        run_or_load(
+            tmp_path / "exp.dat",
+            ["vpg", "cpg"],
+            watch=lambda name: lambda idx, *_, final: seen.append((name, idx, final)),
+            **SHORT,
+        )
+        assert seen == [("vpg", 0, False), ("vpg", 1, True), ("cpg", 0, False), ("cpg", 1, True)]
+
     def test_with_other_hyperparameters_a_stopped_one_begins_anew(self, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run_or_load(tmp_path / "exp.dat", ["vpg"], post_batch_fn=InterruptAt(0), **SHORT)
@@ -544,6 +568,11 @@ class TestLongRun:
             train_long(tmp_path, post_batch_fn=InterruptAt(0), **SHORT)
         assert {path.name for path in tmp_path.iterdir()} == {"Beresheet-v2-ac.dat", "Beresheet-v2-ac_latest.dat"}
         assert same_training(train_long(tmp_path, **SHORT), train_aac(**SHORT))
+
+    def test_returns_what_there_is_where_that_is_asked_for(self, tmp_path):
+        data = train_long(tmp_path, post_batch_fn=InterruptAt(0), returns_early=True, **SHORT)
+        assert data["episode_num"] == [3]
+        assert not (tmp_path / "Beresheet-v2-ac_final.dat").exists()
 
     def test_interrupted_before_the_first_batch(self, tmp_path, monkeypatch):
         monkeypatch.setattr(experiments.PolicyTrainer, "train", interrupted_at_once)

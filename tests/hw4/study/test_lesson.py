@@ -22,6 +22,7 @@ def committed():
 class TestCommitted:
     def test_has_forty_flights_at_each_stage(self, committed):
         assert [stage.episodes for stage in committed.stages] == list(lesson.STAGES)
+        assert list(committed.policies()) == sorted([*lesson.STAGES, *lesson.BETWEEN])
         for stage in committed.stages:
             assert len(stage.flights) == lesson.FLIGHTS
             for flight in stage.flights:
@@ -50,12 +51,13 @@ def test_a_snapshot_gives_what_its_network_gives():
 
 
 def test_what_is_made_can_be_loaded(tmp_path, monkeypatch):
-    for name, value in {"STAGES": (2, 4), "FLIGHTS": 3, "MAX_EPISODES": 4}.items():
+    for name, value in {"STAGES": (2, 6), "BETWEEN": (4,), "FLIGHTS": 3, "MAX_EPISODES": 6}.items():
         monkeypatch.setattr(lesson, name, value)
     (tmp_path / "made.npz").write_bytes(lesson.make(HP, 3))
     made = lesson.load(tmp_path / "made.npz")
     assert (made.seed, made.hyperparams) == (3, HP)
-    assert [(stage.episodes, len(stage.flights)) for stage in made.stages] == [(2, 3), (4, 3)]
+    assert [(stage.episodes, len(stage.flights)) for stage in made.stages] == [(2, 3), (6, 3)]
+    assert list(made.policies()) == [2, 4, 6]
     for flight in made.stages[0].flights:
         assert flight.states[0, lesson.KEPT.index(lesson.HEIGHT)] == pytest.approx(1.4, abs=0.05)  # where all begin
 

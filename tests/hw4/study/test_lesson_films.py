@@ -3,9 +3,9 @@
 from hw4.study import lesson, lesson_films
 
 
-def test_each_stage_has_a_film_that_says_what_happened(tmp_path):
+def test_each_policy_has_a_film_that_says_what_happened(tmp_path):
     run = lesson.load()
-    films = lesson_films.film_stages(run._replace(stages=run.stages[:1]), tmp_path, seed=1)
+    films = lesson_films.film_policies(run._replace(stages=run.stages[:1], between={}), tmp_path, seed=1)
     [(what, film)] = films.items()
     assert what.startswith("after 4 episodes: -")
     assert what.endswith(", crash")

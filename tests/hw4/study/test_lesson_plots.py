@@ -72,6 +72,14 @@ def test_the_corridor_is_drawn_exactly_and_as_it_is_learned(monkeypatch):
     assert [len(line.get_ydata()) for line in right.lines[:2]] == [toys.CORRIDOR_EPISODES] * 2
 
 
+def test_batches_of_each_age_have_a_line(monkeypatch):
+    monkeypatch.setattr(toys, "STALE_BATCH", 5)
+    short, long = lesson_plots.plot_stale(0).axes
+    for age, line in zip((0, 1, 4), long.lines[:3], strict=True):
+        assert np.array_equal(line.get_ydata(), toys.train_corridor_stale(1.0, age, 0))
+    assert short.get_title() == "learning rate 0.3"
+
+
 @pytest.mark.filterwarnings("error")
 def test_each_batch_is_a_dot_of_its_estimators_cloud():
     points = np.array([[1.0, 0.5], [2.0, -0.5], [30.0, 0.0]])

@@ -43,6 +43,25 @@ class TestArms:
         assert len(course) == toys.ARM_UPDATES
         assert (np.diff(course) > 0).all()
 
+    def test_the_argmax_makes_certain_what_was_more_probable(self):
+        """By hand: the worse arm is taken, and pays 1; theta goes down by 0.1 p. With a baseline it does not go."""
+        p = float(toys.sigmoid(-0.2))
+        without = toys.train_arms(False, seed=0, theta=-0.2, greedy=True)
+        assert without[:2] == pytest.approx([p, float(toys.sigmoid(-0.2 - 0.1 * p))])
+        assert (np.diff(without) < 0).all()
+        assert toys.train_arms(True, seed=0, theta=-0.2, greedy=True) == pytest.approx([p] * toys.ARM_UPDATES)
+
+    def test_return_and_loss_by_hand(self):
+        assert toys.arms_return(0.25) == 1.5
+        assert toys.arms_loss(0.5) == pytest.approx(2 * np.log(2))
+        assert toys.arms_loss(0.5, more=-4) == pytest.approx(-2 * np.log(2))
+
+    @pytest.mark.parametrize("delta", [0.5, 0.1])
+    def test_where_the_critic_settles(self, delta):
+        """Without detach the derivative, log(1/2) + 2 delta (v - 2), is zero above the mean reward of 2."""
+        assert toys.settled_critic(delta, detached=True) == pytest.approx(2)
+        assert toys.settled_critic(delta, detached=False) == pytest.approx(2 + np.log(2) / (2 * delta))
+
 
 class TestCorridor:
     @pytest.mark.parametrize("p", [0.05, 0.5, 0.59, 0.95])
@@ -78,3 +97,17 @@ class TestCorridor:
         )
         assert plain[0] == with_it[0] == pytest.approx(-82, abs=0.5)
         assert plain[0] < plain[-1] < with_it[-1] < -11.6
+
+    def test_fresh_batches_come_to_the_best_policy_and_stay(self):
+        late = toys.train_corridor_stale(1.0, age=0, seed=2)[-20:]
+        assert toys.corridor_value(late).mean() == pytest.approx(toys.corridor_value(toys.CORRIDOR_BEST), abs=0.5)
+
+    def test_old_ones_swing_from_end_to_end(self):
+        course = toys.train_corridor_stale(1.0, age=4, seed=2)
+        assert course[:5] == pytest.approx([toys.CORRIDOR_START] * 5)  # nothing has arrived yet
+        assert course[10:].min() < 0.2
+        assert course[10:].max() > 0.9
+
+    def test_with_short_steps_their_age_matters_little(self):
+        late = toys.train_corridor_stale(0.3, age=4, seed=2)[-20:]
+        assert toys.corridor_value(late).mean() == pytest.approx(toys.corridor_value(toys.CORRIDOR_BEST), abs=0.5)
