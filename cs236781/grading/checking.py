@@ -29,6 +29,7 @@ from cs236781 import unpacking
 from cs236781.checks import ASKS, Check, Finding, Reply, judge, load_checks
 from cs236781.exercises import TABLE, Exercise, load_exercises
 from cs236781.grading.sandbox import Limits, Sandbox, Talk, bubblewrap, namespaces, scratch_folder
+from cs236781.grading.transplant import LENT
 from cs236781.grading.verdicts import ExerciseResult, State, Submission
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,12 @@ class _Asked:
     ended: str = ""
     place: str = ""
     value: Any = None
+    error: bool = False
+
+    @property
+    def worth(self) -> tuple[bool, bool, bool]:
+        """Of a check that was put more than once the largest is told: a pass, then a value, then a known mistake."""
+        return self.finding.passed, not self.error, bool(self.finding.hint)
 
 
 @dataclass
@@ -217,7 +224,7 @@ class _Checker:
             for id_, one in asked.items():
                 one.place = _place_in(one.place, origins, code.survey["places"].get(exercise.name, ""))
                 before = code.grafted.get(id_)
-                if before is None or one.finding.passed or (one.finding.hint and not before.finding.hint):
+                if before is None or one.worth > before.worth:
                     code.grafted[id_] = one
 
     def _ask(self, talk: Talk, package: Path, checks: Sequence[Check], code: _Code) -> dict[str, _Asked]:
@@ -229,7 +236,8 @@ class _Checker:
         asked: dict[str, _Asked] = {}
 
         def add(check: Check, reply: Reply, ended: str = "") -> None:
-            asked[check.id] = _Asked(check, judge(check, inputs[check.id], reply), ended, reply.place, reply.value)
+            finding = judge(check, inputs[check.id], reply)
+            asked[check.id] = _Asked(check, finding, ended, reply.place, reply.value, reply.error != "")
             if any(sign in reply.error for sign in _OUT_OF_MEMORY):
                 code.oddities[f"{check.exercise or 'the whole'}: out of memory"] = None
 
@@ -294,7 +302,7 @@ class _Checker:
 
     def _result(self, exercise: Exercise, code: _Code) -> ExerciseResult:
         checks = [check for check in self._checks if check.exercise == exercise.name]
-        asked = [next((one for one in code.of(check) if one.finding.passed), code.of(check)[0]) for check in checks]
+        asked = [max(code.of(check), key=lambda one: one.worth) for check in checks]
         findings = [one.finding for one in asked]
         if all(finding.passed for finding in findings):
             return ExerciseResult(exercise.name, "done", findings)
@@ -369,7 +377,9 @@ class _Checker:
         """Look at the code, and make a package for each exercise; empty if that could not be done."""
         lib = intake.folder / "lib"
         (lib / TABLE).parent.mkdir()
-        shutil.copyfile(self._project / TABLE, lib / TABLE)
+        for table in (TABLE, LENT):
+            if (self._project / table).is_file():
+                shutil.copyfile(self._project / table, lib / table)
         ignored = shutil.ignore_patterns("__pycache__", "*.npz")
         shutil.copytree(self._project / "hw4", intake.folder / "reference", ignore=ignored)
         folders = [str(lib), "reference", str(handed_in), "out", "report.json"]
@@ -387,7 +397,7 @@ def _without_caches(_folder: str, names: list[str]) -> Iterator[str]:
 
 
 def _place_in(place: str, origins: dict[str, list[int]], own_place: str) -> str:
-    """A place in a package that was put together, in the student's file; its exercise's place if the line is not his."""
+    """A place in a package put together, in the student's file; its exercise's place if the line is the reference's."""
     file, _, number = place.removeprefix("hw4/").partition(":")
     lines = origins.get(file, [])
     if number.isdigit() and 0 < int(number) <= len(lines) and lines[int(number) - 1]:
