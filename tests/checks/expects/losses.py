@@ -458,7 +458,7 @@ AAC_MISTAKES = [
         )
     ],
     Mistake(
-        "The critic learns nothing: its values are detached in its own term.",
+        "The critic learns nothing: its values are detached in its own term, or all made alike, as a softmax does.",
         shows=lambda got: got["gradient of values"] is None or not any(got["gradient of values"]),
     ),
     *LOG_PI_MISTAKES,

@@ -9,7 +9,7 @@ from torch import nn
 
 from cs236781.checks import Reply, judge, load_asks, load_checks
 from cs236781.exercises import Exercise
-from cs236781.grading.transplant import Lent, transplant
+from cs236781.grading.transplant import Lent, look_at, transplant
 from hw4 import answers, rl_ac, rl_data, rl_pg
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -174,6 +174,22 @@ def test_actions_are_floats_only_where_the_own_loss_takes_none(monkeypatch, cast
     if casts:
         monkeypatch.setattr(rl_pg.VanillaPolicyGradientLoss, "forward", cast)
     assert ASKS["train_batch_of"](rewards=[[1.0, 2.0]], gamma=0.5)["actions are"] == kind
+
+
+# --- where an exercise is
+
+ADD = Exercise("Sum.add", "1", "hw4/sums.py", "", [], ["Sum.add"])
+HANDED_OUT = f"class Sum:\n    def add(self):\n        raise NotImplementedError('{ADD.mark}')\n"
+WRITTEN = "class Sum:\n    def add(self):\n        return 1\n"
+
+
+def test_what_was_handed_out_does_not_hide_what_is_written_in_another_file():
+    survey = look_at({"sums.py": HANDED_OUT, "all.py": WRITTEN}, [ADD])
+    assert (survey.places, survey.to_do) == ({"Sum.add": "hw4/all.py:2"}, [])
+
+
+def test_an_exercise_that_is_handed_in_as_it_was():
+    assert look_at({"sums.py": HANDED_OUT, "all.py": ""}, [ADD]).to_do == ["Sum.add"]
 
 
 # --- names of the published template
