@@ -266,7 +266,7 @@ def difference(expected: Any, got: Any, tolerance: float) -> str:
 
 def shown(value: Any) -> str:
     """A value as a person reads it: numbers with four digits, long ones cut."""
-    text = _text(value)
+    text = _text(value) or "an empty text"
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 

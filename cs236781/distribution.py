@@ -50,6 +50,7 @@ LEFT_OUT = (
     "tests/cs236781/test_exercises.py",
     "tests/hw4/test_other_solutions.py",
     "tests/test_notebook.py",
+    "tests/lent.toml",
     "tests/weights.toml",
 )
 README = "docs/students.md"  # README.md in the copy

@@ -201,7 +201,8 @@ def _check(finding: Finding) -> Iterator[_Block]:
 
 def _whole(submission: Submission) -> str:
     passed, total = submission.whole
-    alone = sum(finding.passed for result in submission.exercises for finding in result.findings)
+    findings = [finding for result in submission.exercises for finding in result.findings]
+    alone, of_none = sum(finding.passed for finding in findings), total - len(findings)
     if not total:
         return "Your code was not run as a whole."
     text = f"When all runs with your own code only, {passed} of {total} checks pass."
@@ -211,7 +212,7 @@ def _whole(submission: Submission) -> str:
             "that a mistake costs points only where it is made. As a whole, it also stops what is built on it. This "
             "costs no more points."
         )
-    if passed > alone:
+    if passed > alone + of_none:  # some checks are of no exercise, but of the whole only
         return (
             f"{text} Exercise by exercise only {alone} do: there, right solutions stand in for all your other "
             "exercises. So some of your functions fit each other, but not the assignment: in a shape, a name, or an "

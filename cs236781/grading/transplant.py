@@ -19,6 +19,7 @@ import json
 import re
 import sys
 import tokenize
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -28,6 +29,7 @@ from cs236781.exercises import Exercise, load_exercises
 from cs236781.grading.similarity import fingerprints
 
 MAX_SOURCE_BYTES = 1_000_000
+LENT = "tests/lent.toml"  # in the project, if it lends names
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _GIVEN = "_given_"  # before the names of the reference's helpers, which a student may have given to others
 
@@ -70,6 +72,21 @@ class Survey:
     places: dict[str, str] = field(default_factory=dict)
     to_do: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Lent:
+    """A name that the reference's classes are lent: a row of the table, which says what the fields mean."""
+
+    name: str
+    file: str
+    code: str
+
+
+def load_lent(root: Path) -> list[Lent]:
+    """A project's table of names to lend; none if it has no table."""
+    table = root / LENT
+    return [Lent(**row) for row in tomllib.loads(table.read_text(encoding="utf-8"))["lent"]] if table.is_file() else []
 
 
 def read_sources(package: Path) -> dict[str, str]:
@@ -129,12 +146,15 @@ def _text(line: Line) -> str:
 
 
 def _find(modules: Mapping[str, Module], exercise: Exercise, name: str) -> tuple[str, ast.stmt] | None:
-    """Where a function, class or constant is, in the exercise's own file first; None if no file has it."""
+    """Where a function, class or constant is; None if no file has it.
+
+    In the exercise's own file first, unless it is still as it was handed out there, and another file has it.
+    """
     own = exercise.file.removeprefix("hw4/")
-    for file in [own, *(other for other in modules if other != own)]:
-        if file in modules and (node := _named(modules[file].body, name)) is not None:
-            return file, node
-    return None
+    files = [file for file in [own, *(other for other in modules if other != own)] if file in modules]
+    found = [(file, node) for file in files if (node := _named(modules[file].body, name)) is not None]
+    written = (one for one in found if exercise.mark not in "".join(map(_text, modules[one[0]].of(one[1]))))
+    return next(written, found[0] if found else None)
 
 
 def _named(body: Iterable[ast.stmt], name: str) -> ast.stmt | None:
@@ -171,11 +191,13 @@ def transplant(
     exercises: Sequence[Exercise],
     *,
     keep_class: bool = True,
+    lent: Sequence[Lent] = (),
 ) -> dict[str, list[Line]] | None:
     """The reference's package with one exercise of a student's, and what the student's code has beside the exercises.
 
     :param keep_class: keep the student's class around a method, with the reference's other exercises in it; or keep the
         reference's class, with the student's method in it.
+    :param lent: names that the reference's classes get, of those that the student's code defines.
     :return: the lines of each file; None if the student's code has no such exercise, or its file is no Python.
     """
     modules, _ = parsed(sources, students=True)
@@ -195,7 +217,25 @@ def transplant(
             result[file] = graft.lines()
         else:
             result[file] = _whole(module)
+    names = _names_given(modules, exercises)
+    for one in lent:
+        if one.name in names:
+            code = _renamed(one.code, helpers).splitlines(keepends=True)
+            result[one.file.removeprefix("hw4/")] += [(line, 0) for line in code]
     return result
+
+
+def _names_given(modules: Mapping[str, Module], exercises: Sequence[Exercise]) -> set[str]:
+    """The names of methods, and those that methods put on self, in what the student's classes have beside exercises."""
+    taken = {name for one in exercises for name in one.functions}
+    names = set[str]()
+    for class_ in (node for module in modules.values() for node in module.body if isinstance(node, ast.ClassDef)):
+        for method in class_.body:
+            if isinstance(method, ast.FunctionDef) and f"{class_.name}.{method.name}" not in taken:
+                names.add(method.name)
+                stored = (node for node in ast.walk(method) if isinstance(node, ast.Attribute))
+                names |= {node.attr for node in stored if isinstance(node.ctx, ast.Store)}
+    return names
 
 
 def _whole(module: Module) -> list[Line]:
@@ -316,14 +356,14 @@ def _indented(lines: Sequence[Line], indent: str) -> list[Line]:
 def main(arguments: Sequence[str]) -> None:
     """The program."""
     table, reference, student, out, report, *names = arguments
-    exercises = load_exercises(Path(table))
+    exercises, lent = load_exercises(Path(table)), load_lent(Path(table))
     sources = read_sources(Path(student))
     origins: list[dict[str, list[int]]] = []
     given = read_sources(Path(reference))
     for name in names:
         exercise = next(one for one in exercises if one.name == name)
         for keep_class in (True, False):
-            files = transplant(given, sources, exercise, exercises, keep_class=keep_class) or {}
+            files = transplant(given, sources, exercise, exercises, keep_class=keep_class, lent=lent) or {}
             for file, lines in files.items():
                 target = Path(out) / str(len(origins)) / "hw4" / file
                 target.parent.mkdir(parents=True, exist_ok=True)

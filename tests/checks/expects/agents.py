@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 from cs236781.checks import Check, Mistake, OneOf
@@ -27,6 +28,10 @@ def agent_checks(exercise: str, critic: bool) -> list[Check]:
         Mistake(
             "The logits are divided by their sum. Probabilities are their softmax, which is never negative.",
             gives=lambda logits, **_: [z / sum(logits) for z in logits],
+        ),
+        Mistake(
+            "These are exp(logits). Divide them by their sum, or use torch.softmax: probabilities sum up to 1.",
+            gives=lambda logits, **_: [math.exp(z) for z in logits],
         ),
         Mistake(
             "Each probability is 1: this is a softmax over a batch of one state. Take it over the actions, dim=-1.",
@@ -68,7 +73,7 @@ def agent_checks(exercise: str, critic: bool) -> list[Check]:
         Check(
             exercise,
             "of the current state",
-            "the distribution before each of {n} steps, of a network whose logits depend on the state",
+            "the distribution in each of {n} states, of a network whose logits depend on the state",
             "distribution_of_states",
             lambda generator: {
                 "critic": critic,
@@ -78,7 +83,7 @@ def agent_checks(exercise: str, critic: bool) -> list[Check]:
             at_states,
             mistakes=[
                 Mistake(
-                    "The distribution is the same after each step: it must be of the state that the agent is in now.",
+                    "The distribution is the same in all states: it must be of the state that the agent is in now.",
                     gives=lambda weights, n, **_: [at_states(weights, 1)[0]] * n,
                 ),
                 *mistakes[-2:],
@@ -98,12 +103,12 @@ def scripted(lengths: Sequence[int], n: int, **_others: Any) -> dict[str, Any]:
 
 
 def following(lengths: Sequence[int], n: int, **_others: Any) -> dict[str, Any]:
-    """The same, but with the state after each step."""
+    """The same, but with the state after each step: an episode's last one, or the next one's first."""
     right = scripted(lengths, n)
-    return {
-        **right,
-        "states": [[k + done, t + 1] for (k, t), done in zip(right["states"], right["is_done"], strict=True)],
-    }
+    pairs = list(zip(right["states"], right["is_done"], strict=True))
+    last = [[k, t + 1] for (k, t), _ in pairs]
+    first = [[k + 1, 0] if done else [k, t + 1] for (k, t), done in pairs]
+    return {**right, "states": OneOf((last, first))}
 
 
 NO_RESET = Mistake(
@@ -124,10 +129,16 @@ STEP_MISTAKES = [
 ]
 
 
-def likely(got: dict[str, Any], logits: Sequence[float], n: int, **_others: Any) -> bool:
+def drawn_policy(generator: Random) -> dict[str, Any]:
+    """A policy of three actions, and how often to draw from it."""
+    logits = [round(generator.uniform(-1, 1), 2) for _ in range(3)]
+    return {"logits": logits, "probabilities": softmax(logits), "n": 2000, "seed": generator.randrange(2**31)}
+
+
+def likely(got: dict[str, Any], probabilities: Sequence[float], n: int, **_others: Any) -> bool:
     """Whether counts are within six standard deviations of what is expected."""
-    p = softmax(logits)
-    close = all(abs(c - n * x) <= 6 * math.sqrt(n * x * (1 - x)) for c, x in zip(got["counts"], p, strict=True))
+    pairs = zip(got["counts"], probabilities, strict=True)
+    close = all(abs(count - n * p) <= 6 * math.sqrt(n * p * (1 - p)) for count, p in pairs)
     return close and got["as given to the environment"]
 
 
@@ -180,13 +191,9 @@ STEP_CHECKS = [
         "drawn actions",
         "{n} actions drawn from a softmax of the logits {logits}",
         "actions",
-        lambda generator: {
-            "logits": [round(generator.uniform(-1, 1), 2) for _ in range(3)],
-            "n": 2000,
-            "seed": generator.randrange(2**31),
-        },
-        lambda logits, n, **_: {
-            "counts": [round(n * x) for x in softmax(logits)],
+        drawn_policy,
+        lambda probabilities, n, **_: {
+            "counts": [round(n * x) for x in probabilities],
             "as given to the environment": True,
         },
         right=likely,

@@ -127,7 +127,7 @@ LOG_PI_MISTAKES = [
     ),
     Mistake(
         "The loss function returns two things: the loss, and a dict of what it reports.",
-        shows=lambda got: "unpack" in str(got) or "iterate over a 0-d" in str(got),
+        shows=lambda got: "unpack" in str(got) or "a 0-d tensor" in str(got),
     ),
 ]
 BASELINE_MISTAKES = [
@@ -200,18 +200,12 @@ def policy_loss_checks(exercise: str, baseline: bool) -> list[Check]:
         ),
         Check(
             exercise,
-            "a batch of one",
+            "a batch of two",
             asked,
             "policy_loss",
-            partial(drawn_batch, n=1, baseline=baseline),
+            partial(drawn_batch, n=2, baseline=baseline),
             right,
-            mistakes=[
-                Mistake(
-                    "With one experience there is no spread to divide by: subtract the mean only.",
-                    shows=lambda got: not math.isfinite(got["loss"]),
-                ),
-                *mistakes,
-            ],
+            mistakes=[*mistakes, not_reported, other_loss],
         ),
         Check(
             exercise,
@@ -418,6 +412,12 @@ def every_pair(
     }
 
 
+def value_pairs(delta: float, q_vals: Sequence[float], values: Sequence[float], **_others: Any) -> dict[str, Any]:
+    """The second term, where each q-value meets each value."""
+    squares = mean([(q - v) ** 2 for q in q_vals for v in values])
+    return {"loss_v": OneOf((squares, delta * squares))}
+
+
 def all_pairs_of(q_vals: Sequence[float], actions: Sequence[int], logits: Rows, values: Sequence[float]) -> float:
     """The first term, where the matrix of q - v meets the row of log-probabilities."""
     log_pi = taken(actions, logits)
@@ -446,12 +446,19 @@ AAC_MISTAKES = [
         "The weight is q. It is the advantage, q - v.",
         gives=lambda q_vals, actions, logits, **_: {"loss_p": weighted(q_vals, actions, logits)},
     ),
+    *[
+        Mistake(
+            "Each q-value is compared with each value: (N,) minus (N, 1) is (N, N). Squeeze the values to (N,).",
+            gives=gives,
+        )
+        for gives in (
+            every_pair,
+            value_pairs,
+            lambda delta, **inputs: {"loss_p": all_pairs_of(**inputs)},
+        )
+    ],
     Mistake(
-        "Each q-value is compared with each value: (N,) minus (N, 1) is (N, N). Squeeze the values to (N,).",
-        gives=every_pair,
-    ),
-    Mistake(
-        "The critic learns nothing: its values are detached in its own term.",
+        "The critic learns nothing: its values are detached in its own term, or all made alike, as a softmax does.",
         shows=lambda got: got["gradient of values"] is None or not any(got["gradient of values"]),
     ),
     *LOG_PI_MISTAKES,
@@ -482,8 +489,10 @@ AAC_CHECKS = [
             ),
         ),
         (
-            "a batch of one",
-            lambda generator: drawn_batch(generator, n=1, delta=1.5, values=[round(generator.uniform(-5, 5), 2)]),
+            "a batch of two",
+            lambda generator: drawn_batch(
+                generator, n=2, delta=1.5, values=[round(generator.uniform(-5, 5), 2) for _ in range(2)]
+            ),
         ),
     )
 ]

@@ -1,6 +1,7 @@
 """The networks: shapes, one state and many, any environment, gradients."""
 
 import math
+import re
 from functools import partial
 from random import Random
 from typing import Any
@@ -8,15 +9,46 @@ from typing import Any
 from cs236781.checks import Check, Mistake
 
 SIZES = "size the network by the environment: its observation_space.shape[0] and action_space.n, or check_env(env)"
+_SHAPES = re.compile(r"shapes cannot be multiplied \((\d+)x(\d+) and (\d+)x\d+\)")
+
+
+def reshaped(got: Any) -> str:
+    """What a network made of states before its layers, by PyTorch's error: a batch of one state, or one of many."""
+    found = _SHAPES.search(str(got))
+    if found is None:
+        return ""
+    rows, columns, inputs = map(int, found.groups())
+    if rows == inputs and columns == 1:
+        return "batch"
+    return "row" if rows == 1 and columns > inputs and columns % inputs == 0 else ""
+
+
+RESHAPED = [
+    Mistake(
+        "A single state (O,) becomes a batch (O, 1) of states of one feature. The network is given single states, too, "
+        "unless the agent makes a batch of them, (1, O): layers take both as they are, without view.",
+        shows=lambda got: reshaped(got) == "batch",
+    ),
+    Mistake(
+        "All states of a batch are joined to a single one: give the layers the batch as it is, without view.",
+        shows=lambda got: reshaped(got) == "row",
+    ),
+]
 WRONG_SIZES = Mistake(
     f"The network has sizes of another environment than the one given to build_for_env: {SIZES}.",
     shows=lambda got: "shapes cannot be multiplied" in str(got) or "size mismatch" in str(got),
 )
+UNKNOWN_NAME = Mistake(
+    "The network asks for a hyperparameter that it is not given: add it to the dict in hw4/answers.py, and pass the "
+    "whole dict on in build_for_env, **hp.",
+    shows=lambda got: "KeyError" in str(got),
+)
+GENERAL = [*RESHAPED, WRONG_SIZES, UNKNOWN_NAME]
 
 
 def drawn_sizes(generator: Random, **others: Any) -> dict[str, Any]:
-    """Sizes of an environment like no real one."""
-    return {"features": generator.randint(3, 9), "actions": generator.randint(3, 7), **others}
+    """Sizes of an environment other than the lander's, 8 and 4."""
+    return {"features": generator.choice([3, 5, 6, 7, 9]), "actions": generator.choice([3, 5, 6, 7]), **others}
 
 
 def net_checks(exercise: str, critic: bool) -> list[Check]:
@@ -27,9 +59,16 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
         return {f"of {n} states": batch + [[n, 1]] * critic, "of one state": one + [[1]] * critic}
 
     gives = "logits (N, A) and values (N, 1)" if critic else "logits (N, A)"
-    mistakes = [WRONG_SIZES]
+    mistakes = [*GENERAL]
     if critic:
         mistakes += [
+            Mistake(
+                "There is a value for each action. A state has one value: of N states they are (N, 1).",
+                gives=lambda features, actions, n, **_: {
+                    f"of {n} states": [[n, actions]] * 2,
+                    "of one state": [[actions]] * 2,
+                },
+            ),
             Mistake(
                 "The values have lost their last axis: of N states they are (N, 1), of one state (1,). "
                 "Without it, (N,) minus (N, 1) becomes (N, N) in a loss.",
@@ -81,7 +120,7 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
                 for x, y in zip(alone, row, strict=True)
             ),
             mistakes=[
-                WRONG_SIZES,
+                *GENERAL,
                 Mistake(
                     "A state's output depends on the other states of its batch: is there a softmax or a normalisation "
                     "over dim=0?",
@@ -97,7 +136,7 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
             partial(drawn_sizes, critic=critic),
             lambda features, actions, critic: [[1, actions]] + [[1, 1]] * critic,
             mistakes=[
-                WRONG_SIZES,
+                *GENERAL,
                 Mistake(
                     "The constructor refuses hyperparameters that it does not use: take **kw, since the whole dict is "
                     "passed.",

@@ -60,6 +60,10 @@ UPDATE_MISTAKES = [
         },
     ),
     Mistake(
+        "The total that is returned is right, and the reports are not: update one dict with what each loss reports.",
+        gives=lambda **inputs: {name: value for name, value in descents(**inputs).items() if name != "reports"},
+    ),
+    Mistake(
         "The total that is returned is not the sum of the losses.",
         gives=lambda **inputs: {
             name: value for name, value in descents(**inputs).items() if name == "weight after each"
