@@ -271,6 +271,9 @@ def shown(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    """The text of a value, which is never empty: an empty difference is none."""
+    if value in ("", {}):
+        return "an empty text" if value == "" else "an empty dict"
     if isinstance(value, OneOf):
         return " or ".join(map(_text, value))
     if isinstance(value, bool) or value is None:
