@@ -36,9 +36,12 @@ ANSWER_CHECKS = [
         lambda name: "all of them, with a gamma from 0 to 1, and a learning rate and sizes above 0",
         right=sensible,
         mistakes=[
+            Mistake("The function returns no dict.", shows=lambda got: "no attribute 'items'" in str(got)),
             Mistake("One of the published names is not in the dict.", shows=missing_name),
-            Mistake("The dict lacks delta, the weight of the critic's term.", shows=lambda got: "delta" not in got),
-            Mistake("The function returns no dict.", shows=lambda got: "NoneType" in str(got)),
+            Mistake(
+                "The dict lacks delta, the weight of the critic's term.",
+                shows=lambda got, name=name: "aac" in name and "delta" not in got,
+            ),
         ],
     )
     for name in ("part1_pg_hyperparams", "part1_aac_hyperparams")

@@ -13,6 +13,10 @@ WRONG_SIZES = Mistake(
     shows=lambda got: "shapes cannot be multiplied" in str(got) or "size mismatch" in str(got),
 )
 
+NOT_RETURNED = Mistake(
+    "build_for_env does not return the network.", shows=lambda got: "NoneType" in str(got) and "eval" in str(got)
+)
+
 
 def drawn_sizes(generator: Random, **others: Any) -> dict[str, Any]:
     """Sizes of an environment like no real one."""
@@ -27,7 +31,7 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
         return {f"of {n} states": batch + [[n, 1]] * critic, "of one state": one + [[1]] * critic}
 
     gives = "logits (N, A) and values (N, 1)" if critic else "logits (N, A)"
-    mistakes = [WRONG_SIZES]
+    mistakes = [WRONG_SIZES, NOT_RETURNED]
     if critic:
         mistakes += [
             Mistake(
@@ -82,6 +86,7 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
             ),
             mistakes=[
                 WRONG_SIZES,
+                NOT_RETURNED,
                 Mistake(
                     "A state's output depends on the other states of its batch: is there a softmax or a normalisation "
                     "over dim=0?",
@@ -113,11 +118,12 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
             {"critic": critic, "features": 3, "actions": 2},
             lambda critic, **_: [True] * (1 + critic),
             mistakes=[
+                NOT_RETURNED,
                 Mistake(
                     "No gradient reaches the network's parameters: forward must not detach its output, nor run under "
                     "no_grad; layers in a plain list are not registered, use nn.Sequential or nn.ModuleList.",
                     shows=lambda got: False in got or "empty parameter list" in str(got),
-                )
+                ),
             ],
         ),
         Check(
@@ -132,7 +138,7 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
                     "build_for_env makes a network of another class: call cls(...), so that a subclass gets its own.",
                     gives=lambda **_: {"a network of the class": False, "parameters": True},
                 ),
-                Mistake("build_for_env does not return the network.", shows=lambda got: "NoneType" in str(got)),
+                NOT_RETURNED,
             ],
         ),
     ]
