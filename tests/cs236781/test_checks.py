@@ -230,6 +230,12 @@ def test_the_first_mistake_that_explains_a_value_is_named(value, hint):
     assert finding(value, mistakes=MISTAKES).hint == hint
 
 
+def test_a_mistake_that_gives_what_is_right_explains_nothing():
+    """The first changes nothing of x here, and the value is wrong for its y."""
+    mistakes = [Mistake("x", gives=lambda a, b: {"x": 1}), Mistake("y", gives=lambda a, b: {"y": 3})]
+    assert finding({"x": 1, "y": 3}, expected={"x": 1, "y": 2}, mistakes=mistakes).hint == "y"
+
+
 def test_no_mistake_is_named_for_what_is_right():
     assert finding(1.0, mistakes=[Mistake("always", shows=lambda got: True)]).hint == ""
 

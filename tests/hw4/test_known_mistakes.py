@@ -76,9 +76,8 @@ def test_wrong(name, monkeypatch):
     expected = WRONG[name]["hint"]
     expected = [expected] if isinstance(expected, str) else expected
     hints = [finding.hint for finding in findings(WRONG[name], monkeypatch) if not finding.passed]
-    assert {next((begin for begin in expected if hint.startswith(begin)), hint) for hint in hints if hint} == {
-        *expected
-    }
+    named = {next((begin for begin in expected if hint.startswith(begin)), hint) for hint in hints if hint}
+    assert named == {*expected}
     assert hints[0]  # what is read first
 
 

@@ -1,7 +1,7 @@
 """Other ways to write the exercises: right ones pass their tests, and wrong ones do not.
 
 Each row of assets/solutions writes one solution into a copy of hw4, in place of the project's own, and runs the tests
-of the exercises that it is of. Of the wrong ones only those that ask for it: test_known_mistakes puts the checks to all.
+of the exercises that it is of. Of the wrong ones only those that ask for it; test_known_mistakes has all.
 """
 
 import ast
