@@ -28,6 +28,7 @@ from cs236781.exercises import Exercise, load_exercises
 from cs236781.grading.similarity import fingerprints
 
 MAX_SOURCE_BYTES = 1_000_000
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as Python counts them; splitlines knows more ends
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _GIVEN = "_given_"  # before the names of the reference's helpers, which a student may have given to others
 
@@ -107,7 +108,7 @@ def parsed(sources: Mapping[str, str], *, students: bool) -> tuple[dict[str, Mod
 def _parsed(text: str, students: bool) -> Module | tuple[int, str]:
     """A module, or the line and the reason why it is none. Each exercise asks for the same ones."""
     try:
-        return Module(text.splitlines(keepends=True), ast.parse(text).body, students)
+        return Module(_LINE.findall(text), ast.parse(text).body, students)
     except SyntaxError as error:
         return error.lineno or 1, str(error.msg)
     except (ValueError, RecursionError, MemoryError) as error:

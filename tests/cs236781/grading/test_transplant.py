@@ -312,6 +312,13 @@ def test_lines_lead_back_to_the_students():
     ]
 
 
+@pytest.mark.parametrize("text", ["'\u2028\x85\x1c'", "1\f", "'''\r\n\r'''"])
+def test_what_ends_no_line_of_pythons(text):
+    """A form feed, and the separators that other software takes for the ends of lines."""
+    student = f"ONE = {text}\n\f\ndef add(a, b):\n    return 1\n"
+    assert names_of(ADD, student)["add"](0, 0) == 1
+
+
 # --- what can be seen
 
 
