@@ -40,7 +40,7 @@ class Mistake:
     """A mistake that is known, and how it shows.
 
     :param hint: what was done and what to do instead, for who made it.
-    :param gives: the value that it gives, a function of the check's inputs.
+    :param gives: the value that it gives, a function of the check's inputs; of a dict, the part that shows it.
     :param shows: or whether a value, or an error's text, shows it.
     """
 
@@ -48,11 +48,15 @@ class Mistake:
     gives: Callable[..., Any] | None = None
     shows: Callable[[Any], bool] | None = None
 
-    def explains(self, inputs: Mapping[str, Any], value: Any, tolerance: float) -> bool:
-        """Whether a value that is not right comes of it."""
+    def explains(self, inputs: Mapping[str, Any], value: Any, right: Any, tolerance: float) -> bool:
+        """Whether a value that is not right comes of it.
+
+        It does not if the mistake gives what is right: with one experience, a sum is a mean.
+        """
         try:
             if self.gives is not None:
-                return difference(self.gives(**inputs), value, tolerance) == ""
+                given = self.gives(**inputs)
+                return difference(given, value, tolerance) == "" and difference(given, right, tolerance) != ""
             return self.shows is not None and bool(self.shows(value))
         except _OTHER_KIND:
             return False
@@ -212,7 +216,7 @@ def judge(check: Check, inputs: Mapping[str, Any], reply: Reply) -> Finding:
     if not problem:
         return Finding(check.name, True, asked, shown(right))
     value = reply.error or reply.value
-    hints = (mistake.hint for mistake in check.mistakes if mistake.explains(inputs, value, check.tolerance))
+    hints = (mistake.hint for mistake in check.mistakes if mistake.explains(inputs, value, right, check.tolerance))
     return Finding(check.name, False, asked, shown(right), problem[:1000], next(hints, ""))
 
 
@@ -271,6 +275,9 @@ def shown(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    """The text of a value, which is never empty: an empty difference is none."""
+    if value in ("", {}):
+        return "an empty text" if value == "" else "an empty dict"
     if isinstance(value, OneOf):
         return " or ".join(map(_text, value))
     if isinstance(value, bool) or value is None:

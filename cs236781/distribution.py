@@ -48,6 +48,7 @@ LEFT_OUT = (
     "tests/cs236781/test_browser.py",
     "tests/cs236781/test_distribution.py",
     "tests/cs236781/test_exercises.py",
+    "tests/hw4/test_known_mistakes.py",
     "tests/hw4/test_other_solutions.py",
     "tests/test_notebook.py",
     "tests/lent.toml",

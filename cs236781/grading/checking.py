@@ -431,7 +431,7 @@ def _without_caches(_folder: str, names: list[str]) -> Iterator[str]:
 
 
 def _place_in(place: str, origins: dict[str, list[int]], own_place: str) -> str:
-    """A place in a package that was put together, in the student's file; its exercise's place if the line is given."""
+    """A place in a package that was put together, in the student's file; its exercise's place otherwise."""
     file, _, number = place.removeprefix("hw4/").partition(":")
     lines = origins.get(file, [])
     if number.isdigit() and 0 < int(number) <= len(lines) and lines[int(number) - 1]:

@@ -30,6 +30,7 @@ from cs236781.grading.similarity import fingerprints
 
 MAX_SOURCE_BYTES = 1_000_000
 LENT = "tests/lent.toml"  # in the project, if it lends names
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as Python counts them; splitlines knows more ends
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _GIVEN = "_given_"  # before the names of the reference's helpers, which a student may have given to others
 
@@ -117,13 +118,23 @@ def parsed(sources: Mapping[str, str], *, students: bool) -> tuple[dict[str, Mod
     """The modules, and of each file that is no Python the line and the reason."""
     modules, broken = dict[str, Module](), dict[str, tuple[int, str]]()
     for name, text in sources.items():
-        try:
-            modules[name] = _module(text, students)
-        except SyntaxError as error:
-            broken[name] = (error.lineno or 1, str(error.msg))
-        except (ValueError, RecursionError, MemoryError) as error:
-            broken[name] = (1, f"it cannot be parsed ({type(error).__name__})")
+        found = _parsed(text, students)
+        if isinstance(found, Module):
+            modules[name] = found
+        else:
+            broken[name] = found
     return modules, broken
+
+
+@cache
+def _parsed(text: str, students: bool) -> Module | tuple[int, str]:
+    """A module, or the line and the reason why it is none. Each exercise asks for the same ones."""
+    try:
+        return Module(_LINE.findall(text), ast.parse(text).body, students)
+    except SyntaxError as error:
+        return error.lineno or 1, str(error.msg)
+    except (ValueError, RecursionError, MemoryError) as error:
+        return 1, f"it cannot be parsed ({type(error).__name__})"
 
 
 def look_at(sources: Mapping[str, str], exercises: Sequence[Exercise]) -> Survey:
@@ -342,15 +353,25 @@ def _with_members(
     lines = of_base.between(_span(base)[0], first - 1)
     for statement in base.body:
         new = next((left.pop(name) for name in _defined(statement) & left.keys()), None)
-        lines += of_base.of(statement) if new is None else _indented(of_other.of(new), indent)
-    return lines + [line for node in left.values() for line in _indented(of_other.of(node), indent)]
+        lines += of_base.of(statement) if new is None else _indented(of_other, new, indent)
+    return lines + [line for node in left.values() for line in _indented(of_other, node, indent)]
 
 
-def _indented(lines: Sequence[Line], indent: str) -> list[Line]:
-    """The same lines, where the first one's indentation gives way to another."""
-    first = lines[0][0]
-    old = first[: len(first) - len(first.lstrip())]
-    return [(indent + text.removeprefix(old) if text.startswith(old) else text, number) for text, number in lines]
+def _indented(module: Module, node: ast.stmt, indent: str) -> list[Line]:
+    """The lines of a statement, where the first one's indentation gives way to another; texts stay as they are."""
+    in_text = {
+        number
+        for part in ast.walk(node)
+        if isinstance(part, (ast.Constant, ast.JoinedStr))
+        for number in range(part.lineno + 1, (part.end_lineno or part.lineno) + 1)
+    }
+    lines = module.of(node)
+    first, text = _span(node)[0], lines[0][0]
+    old = text[: len(text) - len(text.lstrip())]
+    return [
+        (indent + text.removeprefix(old) if text.startswith(old) and number not in in_text else text, origin)
+        for number, (text, origin) in enumerate(lines, start=first)
+    ]
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -510,7 +510,8 @@ def updates(factors: dict[str, float], learn_rate: float, n: int) -> dict[str, A
         weights.append(model.weight.item())
         totals.append(_number(total))
         reports.append(_reported(report))
-    return {"weight after each": weights, "total of each": totals, "reports": reports}
+    names = [sorted(report) for report in reports]
+    return {"weight after each": weights, "total of each": totals, "reports": reports, "names": names}
 
 
 # --- hyperparameters and answers

@@ -221,7 +221,7 @@ MONITOR_CHECKS = [
         "by hand",
         "an episode of {length} steps that pay 1, 2, ..., recorded",
         "monitored",
-        lambda generator: {"length": generator.randint(3, 6)},
+        lambda generator: {"length": generator.randint(4, 6)},
         lambda length: {
             "steps": length,
             "reward": sum(range(1, length + 1)),
@@ -231,10 +231,7 @@ MONITOR_CHECKS = [
         mistakes=[
             Mistake(
                 "The last step is not counted: add its reward before you look whether the episode is done.",
-                shows=lambda got: (
-                    got["reward"] < sum(range(1, got["frames"]))
-                    and got["steps"] in (got["frames"] - 2, got["frames"] - 1)
-                ),
+                gives=lambda length: {"reward": sum(range(1, length))},
             ),
             Mistake(
                 "No video is there: put a VideoRecorder around the environment, and close it when the episode is over.",
@@ -245,7 +242,7 @@ MONITOR_CHECKS = [
             ),
             Mistake(
                 "The reward is that of the last step: add up those of all steps.",
-                shows=lambda got: got["reward"] == got["steps"] > 1,
+                gives=lambda length: {"reward": length},
             ),
         ],
     ),

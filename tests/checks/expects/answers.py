@@ -42,9 +42,9 @@ ANSWER_CHECKS = [
         lambda name: "all of them, with a gamma from 0 to 1, and a learning rate above 0",
         right=sensible,
         mistakes=[
+            Mistake("The function returns no dict.", shows=lambda got: "no attribute 'items'" in str(got)),
             Mistake("One of the published names is not in the dict.", shows=missing_name),
             *[Mistake("The dict lacks delta, the weight of the critic's term.", shows=lacks_delta)] * ("aac" in name),
-            Mistake("The function returns no dict.", shows=lambda got: "NoneType" in str(got)),
         ],
     )
     for name in ("part1_pg_hyperparams", "part1_aac_hyperparams")

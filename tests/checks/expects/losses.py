@@ -10,7 +10,7 @@ from cs236781.checks import Check, Mistake, OneOf
 
 from .formulas import Rows, entropy, log_softmax, mean, softmax, transposed
 
-BY_HAND = {"q_vals": [1.0, 0.0, 2.0], "actions": [0, 1, 1], "logits": [[0.0, 0.0], [math.log(3), 0.0], [0.0, 0.0]]}
+BY_HAND = {"q_vals": [1.0, 0.0, 5.0], "actions": [0, 1, 1], "logits": [[0.0, 0.0], [0.0, math.log(3)], [0.0, 0.0]]}
 
 
 def drawn_batch(generator: Random, n: int = 4, n_actions: int = 3, **others: Any) -> dict[str, Any]:
@@ -84,6 +84,15 @@ def all_pairs(weights: Sequence[float], actions: Sequence[int], logits: Rows) ->
     return -mean(weights) * mean(taken(actions, logits))
 
 
+def not_reported(*names: str) -> Mistake:
+    """That the dict lacks one of these names."""
+    asked = " and ".join(filter(None, (", ".join(map(repr, names[:-1])), repr(names[-1]))))
+    return Mistake(
+        f"The dict must also name {asked}.",
+        shows=lambda got: isinstance(got, dict) and any(name not in got for name in names),
+    )
+
+
 LOG_PI_MISTAKES = [
     Mistake(
         "This is the sum over the experiences, not the mean.",
@@ -127,7 +136,7 @@ LOG_PI_MISTAKES = [
     ),
     Mistake(
         "The loss function returns two things: the loss, and a dict of what it reports.",
-        shows=lambda got: "unpack" in str(got) or "a 0-d tensor" in str(got),
+        shows=lambda got: "unpack" in str(got) or "0-d tensor" in str(got),
     ),
 ]
 BASELINE_MISTAKES = [
@@ -167,16 +176,16 @@ def policy_loss_checks(exercise: str, baseline: bool) -> list[Check]:
         reported = {"baseline": mean(q_vals)} if baseline else {}
         return loss_of(weights_of(q_vals, baseline), actions, logits, **reported)
 
-    mistakes = [*(BASELINE_MISTAKES if baseline else []), *LOG_PI_MISTAKES]
-    not_reported = Mistake(
-        "The loss itself is right. The dict must also name what is asked for: "
-        + ("'loss_p' and 'baseline'." if baseline else "'loss_p'."),
-        gives=lambda **inputs: {"loss": right(**inputs)["loss"]},
-    )
-    other_loss = Mistake(
-        "The loss that is reported is right. The loss that is returned is another.",
-        gives=lambda **inputs: {"loss_p": right(**inputs)["loss"]},
-    )
+    names = ("loss_p", "baseline") if baseline else ("loss_p",)
+    mistakes = [
+        *(BASELINE_MISTAKES if baseline else []),
+        *LOG_PI_MISTAKES,
+        not_reported(*names),
+        Mistake(
+            "The loss that is returned is another than the one that is reported.",
+            shows=lambda got: abs(got["loss"] - got["loss_p"]) > 1e-3,
+        ),
+    ]
     asked = "the loss and its gradient, with q-values {q_vals}, actions {actions} and logits {logits}"
     certain = {"baseline": baseline, "q_vals": [1.0, 3.0], "actions": [0, 0], "logits": [[1e4, -1e4], [-1e4, 1e4]]}
     return [
@@ -187,7 +196,7 @@ def policy_loss_checks(exercise: str, baseline: bool) -> list[Check]:
             "policy_loss",
             {"baseline": baseline, **BY_HAND},
             right,
-            mistakes=[*mistakes, not_reported, other_loss],
+            mistakes=mistakes,
         ),
         Check(
             exercise,
@@ -196,7 +205,7 @@ def policy_loss_checks(exercise: str, baseline: bool) -> list[Check]:
             "policy_loss",
             partial(drawn_batch, baseline=baseline),
             right,
-            mistakes=[*mistakes, not_reported, other_loss],
+            mistakes=mistakes,
         ),
         Check(
             exercise,
@@ -205,7 +214,7 @@ def policy_loss_checks(exercise: str, baseline: bool) -> list[Check]:
             "policy_loss",
             partial(drawn_batch, n=2, baseline=baseline),
             right,
-            mistakes=[*mistakes, not_reported, other_loss],
+            mistakes=mistakes,
         ),
         Check(
             exercise,
@@ -349,7 +358,7 @@ ENTROPY_CHECKS = [
             "the loss of logits {logits}, given in a tuple with values",
             lambda generator: {
                 "logits": [[round(generator.uniform(-2, 2), 2) for _ in range(3)] for _ in range(2)],
-                "beta": 0.5,
+                "beta": 0.7,
                 "with_values": True,
             },
         ),
@@ -429,6 +438,17 @@ AAC_MISTAKES = [
         "The gradient of the policy's term reaches the critic: detach the advantage in it.",
         gives=partial(actor_critic, detached=False),
     ),
+    Mistake(
+        "The advantage is v - q. It is q - v: what was better than expected.",
+        gives=lambda q_vals, values, **_: {"adv_m": mean(values) - mean(q_vals)},
+    ),
+    Mistake(
+        "Both terms are sums over the experiences, not means.",
+        gives=lambda q_vals, **others: {
+            "loss": len(q_vals) * actor_critic(q_vals=q_vals, **others)["loss"],
+            "loss_p": len(q_vals) * actor_critic(q_vals=q_vals, **others)["loss_p"],
+        },
+    ),
     aac_mistake("The critic's term is not weighted: multiply it by delta.", lambda p, v, delta: p + v),
     aac_mistake("delta weights the policy's term. It is the weight of the critic's.", lambda p, v, d: d * p + v),
     aac_mistake("delta weights both terms. It is the weight of the critic's only.", lambda p, v, d: d * (p + v)),
@@ -438,10 +458,6 @@ AAC_MISTAKES = [
     aac_mistake("The critic's term is left out of the loss that is returned.", lambda p, v, d: p),
     aac_mistake("The policy's term has the wrong sign.", lambda p, v, d: -p + d * v),
     aac_mistake("The critic's term is halved: it is the mean of the squares.", lambda p, v, d: p + d * v / 2),
-    Mistake(
-        "The advantage is v - q. It is q - v: what was better than expected.",
-        gives=lambda q_vals, values, **_: {"adv_m": mean(values) - mean(q_vals)},
-    ),
     Mistake(
         "The weight is q. It is the advantage, q - v.",
         gives=lambda q_vals, actions, logits, **_: {"loss_p": weighted(q_vals, actions, logits)},
@@ -462,10 +478,7 @@ AAC_MISTAKES = [
         shows=lambda got: got["gradient of values"] is None or not any(got["gradient of values"]),
     ),
     *LOG_PI_MISTAKES,
-    Mistake(
-        "The loss itself is right. The dict must also name 'loss_p', 'loss_v' and 'adv_m', the mean advantage.",
-        gives=lambda **inputs: {"loss": actor_critic(**inputs)["loss"]},
-    ),
+    not_reported("loss_p", "loss_v", "adv_m"),
 ]
 AAC_CHECKS = [
     Check(

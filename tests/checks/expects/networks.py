@@ -45,6 +45,10 @@ UNKNOWN_NAME = Mistake(
 )
 GENERAL = [*RESHAPED, WRONG_SIZES, UNKNOWN_NAME]
 
+NOT_RETURNED = Mistake(
+    "build_for_env does not return the network.", shows=lambda got: "NoneType" in str(got) and "eval" in str(got)
+)
+
 
 def drawn_sizes(generator: Random, **others: Any) -> dict[str, Any]:
     """Sizes of an environment other than the lander's, 8 and 4."""
@@ -59,7 +63,7 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
         return {f"of {n} states": batch + [[n, 1]] * critic, "of one state": one + [[1]] * critic}
 
     gives = "logits (N, A) and values (N, 1)" if critic else "logits (N, A)"
-    mistakes = [*GENERAL]
+    mistakes = [*GENERAL, NOT_RETURNED]
     if critic:
         mistakes += [
             Mistake(
@@ -121,6 +125,7 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
             ),
             mistakes=[
                 *GENERAL,
+                NOT_RETURNED,
                 Mistake(
                     "A state's output depends on the other states of its batch: is there a softmax or a normalisation "
                     "over dim=0?",
@@ -152,11 +157,12 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
             {"critic": critic, "features": 3, "actions": 2},
             lambda critic, **_: [True] * (1 + critic),
             mistakes=[
+                NOT_RETURNED,
                 Mistake(
                     "No gradient reaches the network's parameters: forward must not detach its output, nor run under "
                     "no_grad; layers in a plain list are not registered, use nn.Sequential or nn.ModuleList.",
                     shows=lambda got: False in got or "empty parameter list" in str(got),
-                )
+                ),
             ],
         ),
         Check(
@@ -171,7 +177,7 @@ def net_checks(exercise: str, critic: bool) -> list[Check]:
                     "build_for_env makes a network of another class: call cls(...), so that a subclass gets its own.",
                     gives=lambda **_: {"a network of the class": False, "parameters": True},
                 ),
-                Mistake("build_for_env does not return the network.", shows=lambda got: "NoneType" in str(got)),
+                NOT_RETURNED,
             ],
         ),
     ]

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from cs236781.checks import Check, Mistake
+from cs236781.checks import Check, Mistake, OneOf
 
 
 def descents(factors: dict[str, float], learn_rate: float, n: int) -> dict[str, Any]:
@@ -60,14 +60,17 @@ UPDATE_MISTAKES = [
         },
     ),
     Mistake(
-        "The total that is returned is right, and the reports are not: update one dict with what each loss reports.",
-        gives=lambda **inputs: {name: value for name, value in descents(**inputs).items() if name != "reports"},
+        "The dict lacks what some losses report: merge the dicts of all.",
+        gives=lambda factors, n, **_: {
+            "names": OneOf([[[]] * n, *([[name]] * n for name in factors if len(factors) > 1)])
+        },
     ),
     Mistake(
         "The total that is returned is not the sum of the losses.",
-        gives=lambda **inputs: {
-            name: value for name, value in descents(**inputs).items() if name == "weight after each"
-        },
+        shows=lambda got: any(
+            abs(total - sum(report.values())) > 1e-3
+            for total, report in zip(got["total of each"], got["reports"], strict=True)
+        ),
     ),
     Mistake(
         "train_batch returns two things: the total loss, and a dict of what the losses report.",

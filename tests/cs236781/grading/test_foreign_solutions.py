@@ -89,13 +89,6 @@ def test_the_state_that_follows_the_last_step(last, first):
     assert finding.hint.startswith("The experience holds the state after the step")
 
 
-def test_a_report_of_the_last_loss_only():
-    """Losses w and 2 w of output 2 w, learning rate 0.1: the weight falls by 0.3 at each step."""
-    value = {"weight after each": [0.7, 0.4], "total of each": [3.0, 2.1], "reports": [{"loss_b": 2}, {"loss_b": 1.4}]}
-    finding = found("PolicyTrainer.train_batch: two losses, two batches", value)
-    assert finding.hint.startswith("The total that is returned is right, and the reports are not")
-
-
 # --- an exercise does not pay for another
 
 
