@@ -34,7 +34,7 @@ def imported(file: Path) -> set[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
             modules.add(node.module)
     own = {"hw4", "cs236781", "tests", "main"}
     names = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - own
