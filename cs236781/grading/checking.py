@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,13 @@ class _Checker:
         """Unpack an archive and check its code."""
         named = unpacking.FOLDER.fullmatch(archive.stem)
         ids = tuple(named[1].split("_")) if named else ()
+        try:
+            return self._checked(archive, ids)
+        except OSError as error:  # a full disk; or code that is not kept from the checker's own folders
+            reason = _printable(f"could not be checked: {type(error).__name__}: {error}")
+            return Submission(_printable(str(archive)), ids, reason[:1000])
+
+    def _checked(self, archive: Path, ids: Sequence[str]) -> Submission:
         with scratch_folder() as intake_folder, scratch_folder() as folder:
             intake = Sandbox(intake_folder, self.cancelled)  # where nothing of the archive's is run
             self._copy_tools(intake.folder / "lib")
@@ -259,17 +267,28 @@ class _Checker:
             target = sandbox.folder / f"graft-{secrets.token_hex(4)}"
             shutil.copytree(source, target / "hw4")
             try:
-                asked = self._ask(examiner, target, checks, code)
+                own_place = code.survey["places"].get(exercise.name, "")
+                place_in = partial(_place_in, origins=origins, own_place=own_place)
+                asked = self._ask(examiner, target, checks, code, place_in)
             finally:
                 shutil.rmtree(target, ignore_errors=True)
             for id_, one in asked.items():
-                one.place = _place_in(one.place, origins, code.survey["places"].get(exercise.name, ""))
                 before = code.grafted.get(id_)
                 if before is None or one.worth > before.worth:
                     code.grafted[id_] = one
 
-    def _ask(self, examiner: "_Examiner", package: Path, checks: Sequence[Check], code: _Code) -> dict[str, _Asked]:
-        """Put checks to the code in a folder."""
+    def _ask(
+        self,
+        examiner: "_Examiner",
+        package: Path,
+        checks: Sequence[Check],
+        code: _Code,
+        place_in: Callable[[str], str] = lambda place: place,
+    ) -> dict[str, _Asked]:
+        """Put checks to the code in a folder.
+
+        :param place_in: the place in the student's file, of one in the folder's.
+        """
         generator = random.Random(secrets.randbits(64))
         inputs = {check.id: check.draw(generator) for check in checks}
         nonces = {secrets.token_hex(8): check for check in checks}
@@ -300,6 +319,7 @@ class _Checker:
                 add_ended(check, "not asked, since the code had ended its process before")
             else:
                 place, error = str(message.get("place") or "")[:200], str(message.get("error") or "")[:1000]
+                place = place_in(place) if place else ""
                 add(check, Reply(message.get("value"), _printable(error), _printable(place)))
         for check in checks:  # it ended the examiner
             if check.id not in asked:

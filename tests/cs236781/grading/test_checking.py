@@ -1,69 +1,83 @@
-"""Archives are checked as wholes here; how they are unpacked and what limits hold is tested in their own rooms."""
+"""Archives are checked as wholes here, against a small project; how they are unpacked is tested elsewhere."""
 
-import csv
+import json
 import os
 import shutil
-import subprocess
-import sys
+import tempfile
 import textwrap
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from cs236781.distribution import without_solutions
-from cs236781.exercises import load_exercises
 from cs236781.grading import checking, sandbox
-from cs236781.grading.checking import Limits, check_submissions, table
-from cs236781.submission import prepare_submission
+from cs236781.grading.checking import Limits, check_submissions
+from cs236781.grading.sheet import table
+from cs236781.grading.verdicts import Submission
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def code(add="return a + b", double="return 2 * a"):
-    return f"import os, shutil\n\ndef add(a, b):\n    {add}\n\ndef double(a):\n    {double}\n"
-
-
-SOLVED = code()
+LIMITS = Limits(seconds=1, megabytes=500)
 
 PROJECT = {
-    "hw4/__init__.py": SOLVED,
-    "pyproject.toml": "[tool.pytest.ini_options]\n",
-    "tests/test_one.py": """
-        import pytest
-        from hw4 import add
-
-        @pytest.mark.parametrize("b", [1, 2, 3])
-        def test_add(b):
-            assert add(1, b) == 1 + b
+    "hw4/__init__.py": "",
+    "hw4/one.py": """
+        def add(a, b):
+            return a + b
         """,
-    "tests/test_two.py": """
-        import hw4
+    "hw4/two.py": """
+        from hw4.one import add
 
-        class TestDouble:
-            def test_exists(self):
-                assert callable(hw4.double)
-
-            def test_result(self):
-                assert hw4.double(4) == 8
-
-        def test_given():
-            assert hw4.double(0) == 0
+        def double(a):
+            return add(a, a)
         """,
+    "hw4/answers.py": "answer = 'written'\n",
     "tests/exercises.toml": """
         [[exercise]]
         name = "add"
-        section = "1 one"
-        file = "hw4/__init__.py"
+        section = "1"
+        file = "hw4/one.py"
         task = "Add."
-        tests = ["tests/test_one.py"]
+        tests = []
 
         [[exercise]]
         name = "double"
-        section = "2 two"
-        file = "hw4/__init__.py"
+        section = "2"
+        file = "hw4/two.py"
         task = "Double."
-        tests = ["tests/test_two.py::TestDouble"]
+        tests = []
+
+        [[exercise]]
+        name = "answer"
+        section = "3"
+        file = "hw4/answers.py"
+        task = "Answer."
+        tests = []
+        """,
+    "tests/checks/asks.py": """
+        def add(a, b):
+            from hw4.one import add
+            return add(a, b)
+
+        def double(a):
+            from hw4.two import double
+            return double(a)
+
+        def answer():
+            from hw4.answers import answer
+            return answer
+
+        ASKS = {"add": add, "double": double, "answer": answer}
+        """,
+    "tests/checks/expects/__init__.py": """
+        from cs236781.checks import Check, Mistake
+
+        SUM = {"expected": lambda a, b: a + b, "mistakes": [Mistake("the difference", gives=lambda a, b: a - b)]}
+        CHECKS = [
+            Check("add", "by hand", "{a} + {b}", "add", {"a": 1, "b": 2}, **SUM),
+            Check("add", "drawn", "{a} + {b}", "add", lambda g: {"a": g.random(), "b": g.randint(1, 9)}, **SUM),
+            Check("double", "by hand", "2 * {a}", "double", {"a": 4}, lambda a: 8),
+            Check("answer", "a text", "an answer", "answer", {}, lambda: "a text", right=lambda got: len(got) > 0),
+            Check("", "the whole", "2 * 3", "double", {"a": 3}, lambda a: 6),
+        ]
         """,
 }
 
@@ -71,186 +85,332 @@ PROJECT = {
 def write(root, files):
     for name, text in files.items():
         (root / name).parent.mkdir(exist_ok=True, parents=True)
-        (root / name).write_text(textwrap.dedent(text))
+        (root / name).write_text(textwrap.dedent(text).lstrip("\n"))
     return root
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A small project with two exercises of 3 and 2 tests."""
     return write(tmp_path_factory.mktemp("project"), PROJECT)
 
 
-def make(path, code, ids="1", **others):
+def make(path, ids="1", **files):
+    """An archive with the project's own package, but for these files of it; None leaves one out."""
+    own = {name.removeprefix("hw4/").removesuffix(".py"): text for name, text in PROJECT.items() if "hw4" in name[:3]}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"hw4-{ids}/hw4/__init__.py", code)
-        for name, text in others.items():
-            archive.writestr(f"hw4-{ids}/{name}", text)
+        for name, text in {**own, **files}.items():
+            if text is not None:
+                archive.writestr(f"hw4-{ids}/hw4/{name}.py", textwrap.dedent(text).lstrip("\n"))
     return path
+
+
+def add(body, before=""):
+    return (
+        f"import os, signal, sys, time\n{before}\n\ndef add(a, b):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+    )
+
+
+DAEMON = """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(0)
+return a + b
+"""
+INTO_ALL_DESCRIPTORS = """
+for descriptor in range(3, 100):
+    try:
+        os.write(descriptor, b'{"nonce": "1", "value": 3}\\\\n[]\\\\nx\\\\n')
+    except OSError:
+        pass
+return a + b
+"""
+ARCHIVES = {
+    "right": {},
+    "wrong": {"one": add("return a - b")},
+    "to_do": {"one": add("raise NotImplementedError('add: an exercise, not written yet')")},
+    "missing": {"one": "def plus(a, b):\n    return a + b\n", "two": "def double(a):\n    return 2 * a\n"},
+    "syntax": {"one": "x = 1\n\ndef add(a, b:\n    return a + b\n"},
+    "raises": {"one": add("x = 1\nreturn a + nothing")},
+    "no_import": {"two": "import no_such_module\n\ndef double(a):\n    return 2 * a\n"},
+    "endless": {"one": add("while True: pass")},
+    "sleeps": {"one": add("time.sleep(600)")},
+    "ignores": {
+        "one": add(
+            "while True: pass",
+            "for number in (signal.SIGTERM, signal.SIGXCPU, signal.SIGINT): signal.signal(number, signal.SIG_IGN)",
+        )
+    },
+    "exits": {"one": add("os._exit(0)")},
+    "exits_by_name": {"one": add("sys.exit()")},
+    "segfault": {"one": add("import ctypes; ctypes.string_at(0)")},
+    "killed": {"one": add("os.kill(os.getpid(), signal.SIGKILL)")},
+    "daemon": {"one": add(DAEMON)},
+    "scribbles": {"one": add(INTO_ALL_DESCRIPTORS)},
+    "closes": {"one": add("os.closerange(0, 1000)\nreturn a + b")},
+    "kills_parent": {"one": add("os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)")},
+    "hog": {"one": add("return len(bytearray(1_000_000_000))")},
+    "import_loop": {"__init__": "while True: pass\n"},
+    "deletes": {"one": add("import shutil; shutil.rmtree(os.environ['HOME'] + '/..', ignore_errors=True); return 3")},
+    "huge": {"one": add("return 'x' * 1_000_000")},
+    "strange": {"one": add("return '\\\\ud800\\\\x1b[2J'")},
+    "no_code": {"__init__": None, "readme": "x = 1\n"},
+}
 
 
 @pytest.fixture(scope="module")
 def checked(project, tmp_path_factory):
-    """The rows of archives of every kind, checked in one call."""
+    """The submissions of archives of every kind, by name, checked in one call."""
     folder = tmp_path_factory.mktemp("archives")
-    made = {
-        "no_end": code(add="while True: pass"),
-        "solved": SOLVED,
-        "half": code(double="raise NotImplementedError"),
-        "dies": code(add="os._exit(0)"),
-        "spoils": code(add="shutil.rmtree(os.environ['HOME'] + '/../project'); os._exit(1)"),
-        "hog": "x = bytearray(3_000_000_000)",
-        "wrong": "def add(:",
-        "import": "while True: pass",
-    }
-    archives = [make(folder / f"{name}.zip", text, "1_2", **{"tests/test_two.py": ""}) for name, text in made.items()]
-    solved = archives[1].read_bytes()
-    for name, content in {
-        "truncated": solved[:-40],
-        "hw4-8_9": b"no archive",
-        "outside": solved,
-        "no_code": b"",
-    }.items():
-        (folder / f"{name}.zip").write_bytes(content)
+    archives = [make(folder / f"{name}.zip", "1_2", **files) for name, files in ARCHIVES.items()]
+    whole = archives[0].read_bytes()
+    for name, content in {"truncated": whole[:-40], "hw4-8_9": b"no archive", "outside": whole}.items():
         archives.append(folder / f"{name}.zip")
-    for name, member in {"outside": "../../outside", "no_code": "hw4-1/README.md"}.items():
-        with zipfile.ZipFile(folder / f"{name}.zip", "a") as archive:
-            archive.writestr(member, "x")
-    csv_file = folder / "marks.csv"
-    options = {"csv_file": csv_file, "jobs": 3, "limits": Limits(seconds=8, megabytes=1000), "project": project}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox, "_PATIENCE", 100)  # none of them sleeps, and a busy machine changes nothing
-        rows = check_submissions(archives, **options)
-    assert [row["archive"] for row in rows] == list(map(str, archives))
-    with csv_file.open(newline="") as file:
-        assert list(csv.DictReader(file)) == rows
-    return rows
+        archives[-1].write_bytes(content)
+    with zipfile.ZipFile(folder / "outside.zip", "a") as archive:
+        archive.writestr("../../outside", "x")
+    submissions = check_submissions(archives, jobs=3, limits=LIMITS, project=project)
+    assert [submission.archive for submission in submissions] == list(map(str, archives))
+    return {Path(submission.archive).stem: submission for submission in submissions}
+
+
+OK = ("done", "")
+NO_END = "The code could not be run to its end: it did not end in time."
 
 
 @pytest.mark.parametrize(
-    ("name", "ids", "one", "two", "every", "status"),
+    ("name", "status", "of_add", "of_double"),
     [
-        ("solved.zip", "1_2", "3/3", "2/2", "5/5", "ok"),
-        ("half.zip", "1_2", "3/3", "1/2", "4/5", "ok"),
-        ("no_end.zip", "1_2", "0/3", "2/2", "2/5", "1 one: timed out in tests/test_one.py::test_add[1]"),
-        ("dies.zip", "1_2", "0/3", "2/2", "2/5", "1 one: crashed in tests/test_one.py::test_add[1] (exit status 0)"),
-        ("spoils.zip", "1_2", "0/3", "0/2", "0/5", "crashed: its tests cannot be run"),
-        ("hog.zip", "1_2", "0/3", "0/2", "0/5", "out of memory"),
-        ("wrong.zip", "1_2", "0/3", "0/2", "0/5", "not importable: SyntaxError"),
-        ("import.zip", "1_2", "0/3", "0/2", "0/5", "timed out before the first test"),
-        ("truncated.zip", "", "0/3", "0/2", "0/5", "broken archive: not a complete zip file"),
-        ("hw4-8_9.zip", "8_9", "0/3", "0/2", "0/5", "broken archive: not a complete zip file"),
-        ("outside.zip", "", "0/3", "0/2", "0/5", "broken archive: '../../outside' leads out"),
-        ("no_code.zip", "", "0/3", "0/2", "0/5", "broken archive: it holds no package hw4"),
+        ("right", "ok", OK, OK),
+        ("wrong", "ok", ("wrong", ""), OK),
+        ("to_do", "ok", ("to do", "It is not written yet."), OK),
+        ("missing", "ok", ("missing", "There is no add in hw4/one.py."), OK),
+        ("syntax", "ok", ("broken", "The file is no Python: '(' was never closed"), OK),
+        ("raises", "ok", ("wrong", ""), OK),
+        ("no_import", "ok", OK, ("wrong", "")),
+        ("endless", "add: it did not end in time", ("broken", NO_END), OK),
+        ("sleeps", "add: it did not end in time", ("broken", NO_END), OK),
+        ("ignores", "add: it did not end in time", ("broken", NO_END), OK),
+        ("exits", "add: it ended its process (exit status 0)", ("broken", "(exit status 0)"), OK),
+        ("exits_by_name", "add: it ended its process (exit status 1)", ("broken", "(exit status 1)"), OK),
+        ("segfault", "add: it ended its process (signal 11)", ("broken", "(signal 11)"), OK),
+        ("killed", "add: it ended its process (signal 9)", ("broken", "(signal 9)"), OK),
+        ("daemon", "it left processes running, which were ended", OK, OK),
+        ("scribbles", "add: it wrote into the report", ("broken", "it wrote into the report"), OK),
+        ("closes", "add: it ended its process", ("broken", "it ended its process"), OK),
+        ("kills_parent", "it ended what puts the questions", ("broken", "it ended what puts the questions"), None),
+        ("hog", "add: out of memory", ("wrong", ""), OK),
+        ("import_loop", "add: it did not end in time", OK, OK),
+        ("deletes", "", None, None),
+        ("huge", "ok", ("wrong", ""), OK),
+        ("strange", "ok", ("wrong", ""), OK),
     ],
 )
-def test_each_archive_gets_its_due(checked, name, ids, one, two, every, status):
-    row = next(row for row in checked if Path(row["archive"]).name == name)
-    assert row["status"].startswith(status)
-    assert row["status"].isprintable()
-    assert [row[column] for column in ("ids", "1 one", "2 two", "all")] == [ids, one, two, every]
-    assert list(row) == ["ids", "archive", "1 one", "2 two", "all", "status"]
+def test_each_is_named_and_no_innocent_exercise_is_blamed(checked, name, status, of_add, of_double):
+    """None: it may be done or not."""
+    submission = checked[name]
+    assert submission.status.startswith(status)
+    for result, expected in zip(submission.exercises, (of_add, of_double), strict=False):
+        if expected is not None:
+            state, problem = expected
+            assert (result.name, result.state) == (result.name, state)
+            assert problem in result.problem
+            assert bool(problem) == bool(result.problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "status"),
+    [
+        ("truncated", (), "broken archive: not a complete zip file"),
+        ("hw4-8_9", ("8", "9"), "broken archive: not a complete zip file"),
+        ("outside", (), "broken archive: '../../outside' leads out"),
+        ("no_code", (), "broken archive: it holds no package hw4"),
+    ],
+)
+def test_a_broken_archive_is_named(checked, name, ids, status):
+    submission = checked[name]
+    assert submission.status.startswith(status)
+    assert (tuple(submission.ids), list(submission.exercises)) == (ids, [])
+
+
+def test_a_program_that_deletes_its_folder_is_told_or_judged(checked):
+    """Where it can, it deletes what judges it too. Its own add is wrong either way."""
+    submission = checked["deletes"]
+    assert submission.exercises == [] or submission.exercises[0].state != "done"
+
+
+def test_the_whole_is_counted(checked):
+    assert checked["right"].whole == (5, 5)
+    assert checked["wrong"].whole == (1, 5)
+
+
+def test_ids_answers_and_a_name_that_differs(checked):
+    submission = checked["right"]
+    assert list(submission.ids) == ["1", "2"]
+    assert submission.answers == {"answer": "written"}
+    assert submission.warnings == ["the archive is named right.zip, and its folder hw4-1_2"]
+
+
+def test_a_wrong_value_is_told_with_its_mistake_and_place(checked):
+    result = checked["wrong"].exercises[0]
+    by_hand = result.findings[0]
+    assert (by_hand.asked, by_hand.expected, by_hand.got, by_hand.hint) == ("1 + 2", "3", "-1", "the difference")
+    assert result.place == "hw4/one.py:4"
+    assert result.fraction == 0.0
+
+
+def test_an_exception_is_told_with_its_line(checked):
+    result = checked["raises"].exercises[0]
+    assert result.findings[0].got == "NameError: name 'nothing' is not defined (hw4/one.py:6)"
+    assert result.place == "hw4/one.py:6"
+
+
+def test_a_syntax_error_is_told_with_its_line(checked):
+    assert checked["syntax"].exercises[0].place == "hw4/one.py:3"
+
+
+def test_an_exercise_to_do_is_told_with_its_line(checked):
+    assert checked["to_do"].exercises[0].place == "hw4/one.py:4"
+
+
+def test_a_value_that_is_too_long_is_an_error(checked):
+    assert checked["huge"].exercises[0].findings[0].got == "ValueError: the value is too long to be reported"
+
+
+def test_all_that_is_told_can_be_written(checked):
+    """Halves of characters, and what a terminal obeys."""
+    for submission in checked.values():
+        str(submission.as_json()).encode()
+        assert submission.status.isprintable()
 
 
 def test_nothing_is_left_behind(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(checking.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    archive = make(tmp_path / "a.zip", "import os; open(os.environ['HOME'] + '/../x', 'w')")
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
-    check_submissions([archive], project=project)
+    archive = make(tmp_path / "a.zip", one=add("open(os.environ['HOME'] + '/../x', 'w').close(); return 1"))
+    (submission,) = check_submissions([archive], limits=LIMITS, project=project)
+    assert submission.exercises[0].findings[0].got == "1"
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.skipif(not sandbox.bubblewrap(Path("/")), reason="this system has no bubblewrap, or forbids it")
+def test_the_code_sees_nothing_that_knows_what_is_right(project, tmp_path):
+    """Neither the checks, nor the reference, nor the archive's other files, nor those of another archive."""
+    listing = """
+        found = [os.path.join(folder, name) for root in ("/tmp", os.environ["HOME"] + "/..", os.getcwd())
+                 for folder, _, names in os.walk(root) for name in names]
+        told = [name for name in found if name.endswith(".py") and "return a +" + " b" in open(name).read()]
+        raise ValueError(str(told + [name for name in found if "expects" in name or name.endswith(".zip")]))
+        """
+    archive = make(tmp_path / "a.zip", one=add(listing))
+    (submission,) = check_submissions([archive], limits=LIMITS, project=project)
+    assert submission.exercises[0].findings[0].got.startswith("ValueError: [] (hw4/one.py")
+
+
+def test_without_bubblewrap_too(project, tmp_path, monkeypatch):
+    """It may then delete the folders of the checker itself, and the other archives are checked all the same."""
+    monkeypatch.setattr(sandbox, "_bubblewrap", tuple)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    spoil = "import glob, shutil\nfor path in glob.glob(os.environ['HOME'] + '/../../*'): shutil.rmtree(path, True)"
+    archives = [
+        make(tmp_path / "a.zip", one=add(f"{spoil}\nos._exit(0)")),
+        make(tmp_path / "b.zip", one=add("return a - b")),
+    ]
+    spoilt, other = check_submissions(archives, limits=LIMITS, project=project)
+    assert spoilt.status != "ok"
+    assert (other.status, [result.state for result in other.exercises]) == ("ok", ["wrong", "done", "done"])
+
+
+# --- many archives
+
+
+def test_what_is_known_is_not_checked_again(project, tmp_path, monkeypatch):
+    archives = [make(tmp_path / "a.zip"), make(tmp_path / "b.zip")]
+    kept, finished = {}, []
+    options = {"limits": LIMITS, "project": project, "known": kept.get, "keep": kept.__setitem__}
+    found = check_submissions(archives, **options, finish=finished.append)
+    assert [kept[path] for path in archives] == found == finished[0]
+    monkeypatch.setattr(checking, "Sandbox", lambda *args: pytest.fail("something was run"))
+    assert check_submissions(archives, **options) == found
+
+
+def test_what_is_done_is_finished_on_ctrl_c(project, tmp_path):
+    """The second archive is being checked at that time."""
+    archives = [make(tmp_path / "a.zip"), make(tmp_path / "b.zip", one=add("time.sleep(600)"))]
+    finished = []
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    options = {"jobs": 2, "limits": Limits(100, 500), "project": project, "keep": interrupt}
+    with pytest.raises(KeyboardInterrupt):
+        check_submissions(archives, **options, finish=finished.append)
+    assert [[submission.archive for submission in submissions] for submissions in finished] == [[str(archives[0])]]
+
+
+def test_what_was_trained_is_read(project, tmp_path):
+    def trained(folder):
+        return {"cpg": {"best_mean_reward": float((folder / "hw4/mean.py").read_text())}}
+
+    archive = make(tmp_path / "a.zip", mean="7.5")
+    (submission,) = check_submissions([archive], limits=LIMITS, project=project, trained=trained)
+    assert submission.results == {"cpg": {"best_mean_reward": 7.5}}
+
+
+def test_a_missing_archive_is_said_before_anything_runs(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(checking, "Sandbox", lambda *args: pytest.fail("something was run"))
+    with pytest.raises(FileNotFoundError, match=r"there is no archive .*missing\.zip"):
+        check_submissions([make(tmp_path / "a.zip"), tmp_path / "missing.zip"], project=project)
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [("def add(a, b):\n    return a - b\n", r"1 \+ 2: -1"), ("import os\nos._exit(1)\n", "exit status 1")],
+)
+def test_a_project_that_fails_its_own_checks(project, tmp_path, code, problem):
+    broken = tmp_path / "project"
+    shutil.copytree(project, broken)
+    (broken / "hw4" / "one.py").write_text(code)
+    with pytest.raises(RuntimeError, match=f"this project's own code fails its checks: .*{problem}"):
+        check_submissions([make(tmp_path / "a.zip")], limits=LIMITS, project=broken)
 
 
 def test_a_name_that_is_no_text_can_be_shown(project, tmp_path):
     """As students' names come out of a zip file whose encoding was guessed wrongly."""
     archive = tmp_path / os.fsdecode(b"hw4-\xff\x1b.zip")
     archive.write_text("no archive")
-    rows = check_submissions([archive], csv_file=tmp_path / "o", project=project)
-    assert "hw4-??.zip" in table(rows)
-    assert table(rows).encode().decode().replace("\n", "").isprintable()
-    assert "hw4-??.zip" in (tmp_path / "o").read_text()
+    submissions = check_submissions([archive], limits=LIMITS, project=project)
+    assert "hw4-??.zip" in submissions[0].archive
+    assert table(submissions, {"add": 1.0}).encode().decode().replace("\n", "").isprintable()
 
 
-def test_a_report_is_read_no_further_than_it_can_be_long(project, tmp_path, monkeypatch):
-    read = []
-    read_report = checking._read_report
-    monkeypatch.setattr(checking, "_MAX_REPORT_BYTES", 100_000)
-    monkeypatch.setattr(checking, "_read_report", lambda text: read.append(len(text)) or read_report(text))
-    flood = """
-import contextlib, glob
-for path in glob.glob("/dev/fd/*"):
-    with contextlib.suppress(OSError), open(path, "a") as file:
-        file.write("\\n" * 1_000_000)
-"""
-    check_submissions([make(tmp_path / "a.zip", flood)], project=project)
-    assert max(read) == 100_000
+def test_results_are_plain_values(checked):
+    for submission in checked.values():
+        values = json.loads(json.dumps(submission.as_json()))
+        assert json.loads(json.dumps(Submission.from_json(values).as_json())) == values
 
 
-@pytest.mark.parametrize("line", ["[" * 100_000, "[]", "3", "nothing", '{"$report_type": "TestReport", "nodeid": [1]}'])
-def test_a_report_that_the_code_wrote_into(line):
-    end = '{"$report_type": "SessionFinish", "exitstatus": 0}'
-    assert checking._read_report(f"{line}\n{end}").finished
+@pytest.mark.parametrize(("uid", "said"), [(0, True), (1000, False)])
+def test_a_checker_who_is_root_is_told_what_that_means(monkeypatch, uid, said):
+    """The system counts the processes of every user but root."""
+    monkeypatch.setattr(checking.os, "getuid", lambda: uid)
+    assert ("You are root" in checking.isolation()) is said
 
 
 @pytest.mark.parametrize(
-    ("archive", "csv_file", "error", "problem"),
+    ("wrap", "unshare", "said"),
     [
-        ("missing.zip", "o", FileNotFoundError, r"no archive .*missing\.zip"),
-        ("a.zip", ".", IsADirectoryError, "is a folder"),
+        (("bwrap",), ("unshare", "--pid"), "of files the system's and its own only"),
+        ((), ("unshare", "--net", "--pid"), "The network was cut off, other processes out of reach"),
+        ((), (), "The network was NOT cut off"),
     ],
 )
-def test_what_is_said_before_anything_runs(project, tmp_path, monkeypatch, archive, csv_file, error, problem):
-    monkeypatch.setattr(checking, "Sandbox", lambda *args: pytest.fail("something was run"))
-    make(tmp_path / "a.zip", SOLVED)
-    with pytest.raises(error, match=problem):
-        check_submissions([tmp_path / archive], csv_file=tmp_path / csv_file, project=project)
-
-
-def test_a_project_whose_own_tests_cannot_be_run(project, tmp_path):
-    broken = tmp_path / "project"
-    shutil.copytree(project, broken)
-    (broken / "hw4" / "__init__.py").write_text("import no_such_module")
-    with pytest.raises(RuntimeError, match=r"this project's own code: .*no_such_module"):
-        check_submissions([make(tmp_path / "a.zip", SOLVED)], project=broken)
-
-
-def test_the_assignment_itself_complete_and_half_done(tmp_path, monkeypatch):
-    """Two of the exercises: all take longer than a test should."""
-    exercises = [
-        e for e in load_exercises(ROOT) if e.name in ("ActionEntropyLoss.forward", "AACPolicyGradientLoss.forward")
-    ]
-    monkeypatch.setattr(checking, "load_exercises", lambda root: exercises)
-    complete = prepare_submission(["1"], root=ROOT, out_dir=tmp_path, skip_run=True)
-    half_done = tmp_path / "hw4-2.zip"
-    with zipfile.ZipFile(complete) as source, zipfile.ZipFile(half_done, "w") as target:
-        for name in source.namelist():
-            content = source.read(name)
-            if name == "hw4-1/hw4/rl_ac.py":
-                content = without_solutions(content.decode(), "hw4/rl_ac.py", exercises)
-            target.writestr(name.replace("hw4-1/", "hw4-2/"), content)
-    rows = check_submissions([complete, half_done], jobs=2)
-    assert [(row["ids"], row["status"]) for row in rows] == [("1", "ok"), ("2", "ok")]
-    totals = [(row["6 losses"].split("/"), row["9 actor-critic"].split("/")) for row in rows]
-    assert all(passed == total for passed, total in totals[0])
-    assert totals[1] == (totals[0][0], ["0", totals[0][1][1]])
-
-
-def test_the_command(tmp_path):
-    """An archive that is broken needs no exercise to be run, so that this is quick."""
-    (tmp_path / "hw4-1.zip").write_bytes(b"PK")
-    command = [sys.executable, "main.py", "check-submission", str(tmp_path / "hw4-1.zip"), "--csv", str(tmp_path / "o")]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert process.returncode == 1
-    assert "broken archive: not a complete zip file" in process.stdout
-    assert "network was" in process.stderr
-    assert "Traceback" not in process.stderr
-    assert "broken archive" in (tmp_path / "o").read_text()
-
-
-def test_a_checker_who_is_root_is_told_what_that_means(monkeypatch):
-    """The system counts the processes of every user but root."""
-    monkeypatch.setattr(checking.os, "getuid", lambda: 0)
-    assert "You are root" in checking.isolation()
-    monkeypatch.setattr(checking.os, "getuid", lambda: 1000)
-    assert "root" not in checking.isolation()
+def test_what_was_cut_off_is_said(monkeypatch, wrap, unshare, said):
+    monkeypatch.setattr(checking, "bubblewrap", lambda folder: wrap)
+    monkeypatch.setattr(checking, "namespaces", lambda: unshare)
+    assert said in checking.isolation()
+    assert ("install bubblewrap" in checking.isolation()) is not bool(wrap)
