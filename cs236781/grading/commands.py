@@ -72,6 +72,7 @@ def check_submission(
     for file in filter(None, (csv, answers, similarity, gradescope)):
         check_file_writable(file)
     if feedback_dir is not None:
+        feedback_dir.mkdir(parents=True, exist_ok=True)
         check_folder_writable(feedback_dir)
     limits = checking.Limits(time_limit, memory)
     trained = load_trained(PROJECT)

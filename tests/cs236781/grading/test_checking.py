@@ -199,7 +199,7 @@ NO_END = "The code could not be run to its end: it did not end in time."
         ("daemon", "it left processes running, which were ended", OK, OK),
         ("scribbles", "add: it wrote into the report", ("broken", "it wrote into the report"), OK),
         ("closes", "add: it ended its process", ("broken", "it ended its process"), OK),
-        ("kills_parent", "it ended what puts the questions", ("broken", "it ended what puts the questions"), None),
+        ("kills_parent", "it ended the process that asks it", ("broken", "The code could not be run"), OK),
         ("hog", "add: out of memory", ("wrong", ""), OK),
         ("import_loop", "add: it did not end in time", OK, OK),
         ("deletes", "", None, None),
