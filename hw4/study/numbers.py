@@ -6,8 +6,10 @@ What stands between two such comments, which no reader sees, is one of `numbers`
 it anew; a test finds what is not as the data have it.
 """
 
+import itertools
 import json
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -85,6 +87,7 @@ def numbers(data: Data) -> dict[str, Callable[[], str]]:
         "seeds.table": partial(_seeds_table, data),
         "seeds.readme": partial(_readme_table, data),
         **{f"reached.{name}": partial(_reached, data, name) for name in CONFIG_NAMES},
+        "quiet.table": lambda: _quiet_table(data.seeds),
         "own.table": partial(_own_table, data),
         "own.seed": lambda: str(experiments.SEED),
         "episodes": lambda: f"{MAX_EPISODES:,}",
@@ -129,6 +132,31 @@ def _readme_table(data: Data) -> str:
 
 def _reached(data: Data, name: str) -> str:
     return next(row[sweep.REACHED] for row in data.summary if row["configuration"] == name)
+
+
+def _quiet_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """How often the lander did nothing on both legs, early in runs that reached 200 later and in those that did not.
+
+    Of a run it is the largest fraction of such decisions between 20% and 45% of its episodes.
+    """
+    rows = []
+    for name, reached in itertools.product(("cpg", "aac"), (True, False)):
+        own = [run for run in runs if run["configuration"] == name and (run["episodes_to_200"] is not None) == reached]
+        curves = [run["curves"]["quiet"] for run in own]
+        largest = [max(curve[len(curve) * 20 // 100 : len(curve) * 45 // 100]) for curve in curves]
+        if own:
+            rows.append(
+                {
+                    "": f"`{name}`",
+                    "200": "reached" if reached else "not reached",
+                    "seeds": len(own),
+                    "did nothing on both legs: median (least, most)": (
+                        f"{statistics.median(largest):.1%} ({min(largest):.1%}, {max(largest):.1%})"
+                    ),
+                    "fewer than 5%": sum(value < 0.05 for value in largest),
+                }
+            )
+    return _table(rows)
 
 
 def _own_table(data: Data) -> str:

@@ -135,3 +135,18 @@ def test_speeds_are_read_from_their_table(tmp_path):
     assert numbers.rewritten("<!--speed.training--><!--/-->", data) == "<!--speed.training-->41,500<!--/-->"
     with pytest.raises(ValueError, match=r"throughput\.txt has no row 'training published"):
         numbers.rewritten("<!--speed.of_published--><!--/-->", data)
+
+
+def test_how_often_the_lander_did_nothing():
+    """Of twenty entries the fifth to the ninth count: the others are larger here."""
+
+    def run(name, reached, quiet):
+        curve = [0.9] * 4 + [0.0, quiet, 0.0, 0.0, 0.0] + [0.9] * 11
+        return {"configuration": name, "episodes_to_200": 100 if reached else None, "curves": {"quiet": curve}}
+
+    runs = [run("aac", True, 0.25), run("aac", True, 0.75), run("aac", False, 0.04), run("cpg", True, 0.5)]
+    assert [line.split("|")[1:6] for line in numbers._quiet_table(runs).splitlines()[2:]] == [
+        [" `cpg` ", " reached ", " 1 ", " 50.0% (50.0%, 50.0%) ", " 0 "],
+        [" `aac` ", " reached ", " 2 ", " 50.0% (25.0%, 75.0%) ", " 0 "],
+        [" `aac` ", " not reached ", " 1 ", " 4.0% (4.0%, 4.0%) ", " 1 "],
+    ]
