@@ -285,7 +285,7 @@ def _text(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**15:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, (int, float)):
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # no -0
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {_text(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):

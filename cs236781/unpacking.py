@@ -141,7 +141,7 @@ def check_names(names: Iterable[str]) -> str:
     matches = [FOLDER.fullmatch(top) for top in sorted(tops)]
     if len(matches) != 1 or matches[0] is None:
         found = ", ".join(repr(top) for top in sorted(tops)[:3])
-        raise ArchiveError(f"its files are in {found}, and one folder hw4-ID_ID is expected")
+        raise ArchiveError(f"it must hold one folder, hw4-ID or hw4-ID_ID, as prepare-submission makes it, not {found}")
     return matches[0][1]
 
 

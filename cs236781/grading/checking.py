@@ -41,6 +41,8 @@ _SESSION_SECONDS = 3600  # of processor time; what bounds it is the limit of eac
 _START_SECONDS = 60  # for PyTorch to be imported, on a busy machine
 _SPARE_SECONDS = 20
 _OUT_OF_MEMORY = ("MemoryError", "allocate memory", "bad_alloc")
+_IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
+_NOT_PYTHON, _NO_IMPORT = "This is not valid Python,", "This cannot be imported,"
 _ENDED_EXAMINER = "it ended the process that asks it"
 
 # What an archive's folder of results says was trained: see Submission.results.
@@ -95,7 +97,7 @@ def check_submissions(
     trained: Trained = lambda folder: {},
     known: Callable[[Path], Submission | None] = lambda archive: None,
     keep: Callable[[Path, Submission], None] = lambda archive, submission: None,
-    finish: Callable[[list[Submission]], None] = lambda submissions: None,
+    finish: Callable[[list[Submission], bool], None] = lambda submissions, complete: None,
 ) -> list[Submission]:
     """Check archives. What is wrong with one is in its status, and the others are checked all the same.
 
@@ -106,7 +108,7 @@ def check_submissions(
     :param trained: reads what was trained, from an archive's folder.
     :param known: a submission that was found before, or None.
     :param keep: gets each that is new, as soon as it is there.
-    :param finish: gets all at the end; those that are done, on Ctrl-C.
+    :param finish: gets all at the end, and True; on Ctrl-C those that are done, and False.
     :raises FileNotFoundError: an archive is missing (said before anything runs).
     :raises RuntimeError: the reference fails its own checks.
     """
@@ -133,7 +135,7 @@ def check_submissions(
             checker.cancelled.set()  # all are done, or are not wanted any more
             executor.shutdown(cancel_futures=True)
             submissions = [found[index] for index in sorted(found)]
-            finish(submissions)
+            finish(submissions, len(submissions) == len(paths))
     return submissions
 
 
@@ -316,7 +318,7 @@ class _Checker:
                 code.oddities[f"{check.exercise or 'the whole'}: {how}"] = None
                 add_ended(check, how)
             elif message.get("skipped"):
-                add_ended(check, "not asked, since the code had ended its process before")
+                add_ended(check, "not asked: an earlier question did not end as it should")
             else:
                 place, error = str(message.get("place") or "")[:200], str(message.get("error") or "")[:1000]
                 place = place_in(place) if place else ""
@@ -336,6 +338,8 @@ class _Checker:
         warnings: Sequence[str],
     ) -> Submission:
         whole = [asked.finding.passed for asked in code.whole.values()]
+        exercises = [self._result(exercise, code) for exercise in self._exercises]
+        files = [one.problem.rstrip(".") for one in exercises if one.problem.startswith((_NOT_PYTHON, _NO_IMPORT))]
         answers = {
             check.exercise: asked.value
             for check in self._checks
@@ -344,8 +348,8 @@ class _Checker:
         return Submission(
             archive=_printable(str(archive)),
             ids=ids,
-            status="; ".join(code.oddities)[:1000] or "ok",
-            exercises=[self._result(exercise, code) for exercise in self._exercises],
+            status="; ".join(dict.fromkeys([*code.oddities, *files]))[:1000] or "ok",
+            exercises=exercises,
             whole=(sum(whole), len(whole)),
             results=results,
             answers=answers,
@@ -357,30 +361,28 @@ class _Checker:
         checks = [check for check in self._checks if check.exercise == exercise.name]
         asked = [max(code.of(check), key=lambda one: one.worth) for check in checks]
         findings = [one.finding for one in asked]
-        if all(finding.passed for finding in findings):
-            return ExerciseResult(exercise.name, "done", findings)
         survey = code.survey
         place = survey.get("places", {}).get(exercise.name, "")
-        state: State = "wrong"
-        problem = ""
         failed = [finding for finding in findings if not finding.passed]
-        if exercise.name in survey.get("to_do", ()) or all(one.got.startswith("NotImplementedError") for one in failed):
-            state, problem = "to do", "It is not written yet."
-        elif broken := survey.get("broken", {}).get(exercise.file.removeprefix("hw4/")):
+        to_do = failed and all(finding.got.startswith("NotImplementedError") for finding in failed)
+        if exercise.name in survey.get("to_do", ()) or to_do:
+            return ExerciseResult(exercise.name, "to do", findings, "It is not written yet.", place)
+        if not failed:
+            return ExerciseResult(exercise.name, "done", findings)
+        state: State = "broken"
+        if broken := survey.get("broken", {}).get(exercise.file.removeprefix("hw4/")):
             line, reason = broken
-            state, problem, place = (
-                "broken",
-                f"The file is no Python: {_printable(str(reason))[:300]}",
-                f"{exercise.file}:{line}",
-            )
-        elif exercise.name in survey.get("missing", ()) and not any(finding.passed for finding in findings):
+            place = f"{exercise.file}:{line}"
+            problem = f"{_NOT_PYTHON} {exercise.file}: {_printable(str(reason))[:300]}."
+        elif exercise.name in survey.get("missing", ()) and len(failed) == len(findings):
             state, problem = "missing", f"There is no {exercise.functions[0]} in {exercise.file}."
-        elif any(one.ended for one in asked):
-            state, problem = (
-                "broken",
-                f"The code could not be run to its end: {next(one.ended for one in asked if one.ended)}.",
-            )
+        elif all(finding.got.startswith(_IMPORT_ERRORS) for finding in failed):
+            place = next((one.place for one in asked if one.place), place)
+            problem = f"{_NO_IMPORT} {exercise.file}: {failed[0].got[:300]}."
+        elif how := next((one.ended for one in asked if one.ended), ""):
+            problem = f"The code could not be run to its end: {how}."
         else:
+            state, problem = "wrong", ""
             place = next((one.place for one in asked if not one.finding.passed and one.place), place)
         return ExerciseResult(exercise.name, state, findings, problem, place)
 

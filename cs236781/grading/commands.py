@@ -67,6 +67,8 @@ def check_submission(
     exercises = load_exercises(PROJECT)
     points = load_weights(weights, exercises, PROJECT)
     students = None if roster is None else sheet.load_roster(roster)
+    if similarity is not None and similarity.suffix not in (".csv", ".md"):
+        raise ValueError(f"--similarity writes .md or .csv, not {similarity.name}: name it so")
     if gradescope is not None and len(archives) != 1:
         raise ValueError(f"--gradescope is for a single archive, not {len(archives)}: give one")
     for file in filter(None, (csv, answers, similarity, gradescope)):
@@ -77,10 +79,18 @@ def check_submission(
     limits = checking.Limits(time_limit, memory)
     trained = load_trained(PROJECT)
 
-    def write(submissions: "list[Submission]") -> None:
-        """What can be said so far, also after Ctrl-C."""
+    def write(submissions: "list[Submission]", complete: bool) -> None:
+        """All that is asked for; after Ctrl-C the rows that are there, beside an older sheet."""
+        rows = sheet.student_rows(submissions, points, students if complete else None)
         if csv is not None:
-            sheet.write_sheet(csv, sheet.student_rows(submissions, points, students))
+            target = csv if complete else csv.with_name(f"{csv.stem}.partial{csv.suffix}")
+            sheet.write_sheet(target, rows)
+        if not complete:
+            done = f"{len(submissions)} of {len(archives)} archives are checked"
+            print(f"{done}{f', and are in {target}' if csv is not None else ''}", file=sys.stderr)
+            return
+        for note in sheet.roster_notes(rows):
+            print(note)
         if feedback_dir is not None:
             from cs236781.grading.feedback import write_feedback
 

@@ -182,6 +182,8 @@ def _advice(exercise: Exercise, result: ExerciseResult, points: str) -> Iterator
         yield _Text(one_line(exercise.task, 2 * _MAX_TEXT), "The task:")
         return  # its checks say no more than that
     failing = [finding for finding in result.findings if not finding.passed]
+    if result.state == "broken" and len({finding.got for finding in failing}) == 1:
+        return  # they all say what is said above
     shown = failing[:_MAX_CHECKS]
     for hint in sorted(dict.fromkeys(finding.hint for finding in shown), key=lambda hint: not hint):
         if hint:
@@ -195,7 +197,7 @@ def _advice(exercise: Exercise, result: ExerciseResult, points: str) -> Iterator
 
 def _check(finding: Finding) -> Iterator[_Block]:
     yield _Text(one_line(finding.asked or finding.name, _MAX_TEXT), "Asked:")
-    texts = {"Expected": finding.expected, "Got": finding.got}
+    texts = {"Expected": finding.expected, "Got (what differs)": finding.got}
     yield _Values({label: visible(text.strip("\n"), _MAX_VALUE) for label, text in texts.items() if text.strip()})
 
 
@@ -205,7 +207,7 @@ def _whole(submission: Submission) -> str:
     alone, of_none = sum(finding.passed for finding in findings), total - len(findings)
     if not total:
         return "Your code was not run as a whole."
-    text = f"When all runs with your own code only, {passed} of {total} checks pass."
+    text = f"All your code together: {passed} of {total} checks pass."
     if passed < alone:
         return (
             f"{text} Exercise by exercise {alone} do: there, right solutions stand in for all your other exercises, so "
@@ -218,7 +220,7 @@ def _whole(submission: Submission) -> str:
             "exercises. So some of your functions fit each other, but not the assignment: in a shape, a name, or an "
             "order. The points are for what the assignment asks."
         )
-    return f"{text} That is what the exercises say one by one, too."
+    return f"{text} It is the same exercise by exercise."
 
 
 def _trained(results: Mapping[str, Mapping[str, float]]) -> Iterator[_Block]:

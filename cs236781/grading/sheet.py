@@ -22,6 +22,7 @@ from cs236781.grading.showing import number, one_line, passes_bar, reward
 from cs236781.grading.verdicts import ExerciseResult, Submission, marks
 
 NOT_HANDED_IN = "nothing handed in"
+NOT_IN_ROSTER = "the id is not in the roster"
 
 Row = dict[str, str]
 
@@ -139,12 +140,26 @@ def table(submissions: Sequence[Submission], weights: Mapping[str, float]) -> st
         {
             "ids": one_line("_".join(submission.ids), 60) or one_line(submission.archive, 60),
             "mark": number(sum(marks(submission, weights).values())),
-            "status": one_line(submission.status, 200),
+            "status": one_line(submission.status, 70),
             "not done": _not_done(submission),
         }
         for submission in submissions
     ]
     return tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True, colalign=("left", "right"))
+
+
+def roster_notes(rows: Sequence[Row]) -> list[str]:
+    """What the rows say of the students as a whole, in sentences: who is missing, unknown, or there twice."""
+    groups = {
+        "handed nothing in": [row for row in rows if row["status"] == NOT_HANDED_IN],
+        "not in the roster": [row for row in rows if NOT_IN_ROSTER in row["warnings"]],
+        "in more than one archive": [row for row in rows if "also in " in row["warnings"]],
+    }
+    return [
+        f"{len(names)} {what}: {', '.join(names)}"
+        for what, found in groups.items()
+        if (names := list(dict.fromkeys(f"{row['id']} {row.get('name', '')}".strip() for row in found)))
+    ]
 
 
 def _not_done(submission: Submission) -> str:
@@ -163,24 +178,27 @@ def _in_short(result: ExerciseResult) -> str:
     return f"{result.name} ({one_line(mistake or result.problem, _MAX_HINT) or result.state})"
 
 
-def _configurations(submissions: Sequence[Submission]) -> list[str]:
-    """The configurations that have columns: the commonest. An archive can name any number of its own."""
+def _configurations(submissions: Sequence[Submission]) -> dict[str, bool]:
+    """The configurations that have columns, the commonest, and whether they have a bar. An archive can name any."""
     counts = Counter(
         name for submission in submissions for name in submission.results if _CONFIGURATION.fullmatch(name)
     )
-    return [name for name, _ in counts.most_common(_MAX_CONFIGURATIONS)]
+    return {
+        name: any("bar" in submission.results.get(name, {}) for submission in submissions)
+        for name, _ in counts.most_common(_MAX_CONFIGURATIONS)
+    }
 
 
 def _not_in(roster: Mapping[str, str], student: str) -> str:
     alike = [other for other in roster if other.lstrip("0").casefold() == student.lstrip("0").casefold()]
-    return f"the id is not in the roster{f', but {alike[0]} is' if alike else ''}"
+    return f"{NOT_IN_ROSTER}{f', but {alike[0]} is' if alike else ''}"
 
 
 def _row(
     student: str,
     submission: Submission,
     weights: Mapping[str, float],
-    configurations: Sequence[str],
+    with_bars: Mapping[str, bool],
     names: Mapping[str, str],
     warnings: Sequence[str],
 ) -> Row:
@@ -197,11 +215,12 @@ def _row(
         **{name: number(mark) if name in checked else "" for name, mark in points.items()},
         "whole code": number(passed / total) if total else "",
     }
-    for name in configurations:
+    for name in with_bars:
         result = submission.results.get(name, {})
         best = reward(result)
         row[f"{name}: best mean reward"] = "" if best is None else number(best)
-        row[f"{name}: bar"] = {None: "", True: "passed", False: "not passed"}[passes_bar(result)]
+        if with_bars[name]:
+            row[f"{name}: bar"] = {None: "", True: "passed", False: "not passed"}[passes_bar(result)]
     return row | {"warnings": _text("; ".join(warning.rstrip(".") for warning in [*submission.warnings, *warnings]))}
 
 

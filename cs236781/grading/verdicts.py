@@ -34,7 +34,9 @@ class ExerciseResult:
 
     @property
     def fraction(self) -> float:
-        """The part of its checks that pass, between 0 and 1."""
+        """The part of its checks that pass, between 0 and 1; 0 for what is as it was handed out."""
+        if self.state == "to do":
+            return 0.0
         return sum(finding.passed for finding in self.findings) / len(self.findings) if self.findings else 0.0
 
 

@@ -57,7 +57,7 @@ ANSWER_CHECKS = [
         {"name": name},
         lambda name: "a text in the place of the one that was handed out",
         right=answered,
-        mistakes=[Mistake("The question is not answered.", shows=lambda got: True)],
+        mistakes=[Mistake("The question is not answered.", shows=lambda got: "Error: " not in str(got)[:60])],
     )
     for name in ("part1_q1", "part1_q2", "part1_q3")
 ]

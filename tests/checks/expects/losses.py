@@ -320,7 +320,7 @@ ENTROPY_MISTAKES = [
         lambda logits, beta, largest: -beta * mean(entropies(logits)) / math.log(2) / largest,
     ),
     Mistake(
-        "The loss is nan where an action's probability is 0: use log_softmax, not the logarithm of a softmax.",
+        "The loss or its gradient is not finite where a probability is 0: use log_softmax, not the log of a softmax.",
         shows=lambda got: not math.isfinite(got["loss"]) or got["a finite gradient"] is False,
     ),
     Mistake(

@@ -186,9 +186,9 @@ NO_END = "The code could not be run to its end: it did not end in time."
         ("wrong", "ok", ("wrong", ""), OK),
         ("to_do", "ok", ("to do", "It is not written yet."), OK),
         ("missing", "ok", ("missing", "There is no add in hw4/one.py."), OK),
-        ("syntax", "ok", ("broken", "The file is no Python: '(' was never closed"), OK),
+        ("syntax", "This is not valid Python, hw4/one.py", ("broken", "hw4/one.py: '(' was never closed"), OK),
         ("raises", "ok", ("wrong", ""), OK),
-        ("no_import", "ok", OK, ("wrong", "")),
+        ("no_import", "This cannot be imported, hw4/two.py", OK, ("broken", "No module named 'no_such_module'")),
         ("endless", "add: it did not end in time", ("broken", NO_END), OK),
         ("sleeps", "add: it did not end in time", ("broken", NO_END), OK),
         ("ignores", "add: it did not end in time", ("broken", NO_END), OK),
@@ -332,8 +332,9 @@ def test_what_is_known_is_not_checked_again(project, tmp_path, monkeypatch):
     archives = [make(tmp_path / "a.zip"), make(tmp_path / "b.zip")]
     kept, finished = {}, []
     options = {"limits": LIMITS, "project": project, "known": kept.get, "keep": kept.__setitem__}
-    found = check_submissions(archives, **options, finish=finished.append)
-    assert [kept[path] for path in archives] == found == finished[0]
+    found = check_submissions(archives, **options, finish=lambda *all_of_them: finished.append(all_of_them))
+    assert [kept[path] for path in archives] == found
+    assert finished == [(found, True)]
     monkeypatch.setattr(checking, "Sandbox", lambda *args: pytest.fail("something was run"))
     assert check_submissions(archives, **options) == found
 
@@ -348,8 +349,10 @@ def test_what_is_done_is_finished_on_ctrl_c(project, tmp_path):
 
     options = {"jobs": 2, "limits": Limits(100, 500), "project": project, "keep": interrupt}
     with pytest.raises(KeyboardInterrupt):
-        check_submissions(archives, **options, finish=finished.append)
-    assert [[submission.archive for submission in submissions] for submissions in finished] == [[str(archives[0])]]
+        check_submissions(archives, **options, finish=lambda *those: finished.append(those))
+    ((submissions, complete),) = finished
+    assert [submission.archive for submission in submissions] == [str(archives[0])]
+    assert not complete
 
 
 def test_what_was_trained_is_read(project, tmp_path):

@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from cs236781.grading.sheet import load_roster, student_rows, table, write_sheet
+from cs236781.grading.sheet import load_roster, roster_notes, student_rows, table, write_sheet
 from cs236781.grading.verdicts import ExerciseResult, Finding, Submission
 
 WEIGHTS = {"add": 60.0, "double": 40.0}
@@ -157,19 +157,20 @@ def test_results_have_columns_with_their_bars():
     one = submission("1", results={"vpg": {"best_mean_reward": -9.876}, "cpg": {"best_mean_reward": 10.5, "bar": 10.0}})
     two = submission("2", results={"cpg": {"best_mean_reward": 9.5, "bar": 10.0}})
     rows = by_id(one, two, submission("3"))
-    columns = ["vpg: best mean reward", "vpg: bar", "cpg: best mean reward", "cpg: bar"]
+    columns = ["vpg: best mean reward", "cpg: best mean reward", "cpg: bar"]
     assert {student: [row[column] for column in columns] for student, row in rows.items()} == {
-        "1": ["-9.88", "", "10.5", "passed"],
-        "2": ["", "", "9.5", "not passed"],
-        "3": ["", "", "", ""],
+        "1": ["-9.88", "10.5", "passed"],
+        "2": ["", "9.5", "not passed"],
+        "3": ["", "", ""],
     }
+    assert not any("vpg: bar" in row for row in rows.values())
 
 
 def test_an_archive_cannot_fill_the_sheet_with_columns():
     common = {"cpg": {"best_mean_reward": 1.0}}
     many = {f"own{n}": {"best_mean_reward": 1.0} for n in range(1000)} | {"=1+1": {}, "a,b": {}, "x" * 100: {}}
     row = by_id(submission("1", results=many | common), submission("2", results=common))["1"]
-    columns = [name.removesuffix(": bar") for name in row if name.endswith(": bar")]
+    columns = [name.partition(":")[0] for name in row if name.endswith(": best mean reward")]
     assert len(columns) == 12
     assert columns[0] == "cpg"
 
@@ -254,3 +255,13 @@ def test_a_broken_archive_is_called_by_its_name():
 
 def test_a_table_of_nothing_is_empty():
     assert table([], WEIGHTS) == ""
+
+
+def test_what_the_rows_say_of_the_students():
+    submissions = [submission("1", "2"), submission("2", archive="other.zip"), submission("9")]
+    rows = student_rows(submissions, WEIGHTS, {"1": "Dana", "2": "Noam", "3": "Tal"})
+    assert roster_notes(rows) == [
+        "1 handed nothing in: 3 Tal",
+        "1 not in the roster: 9",
+        "1 in more than one archive: 2 Noam",
+    ]
