@@ -35,7 +35,8 @@ _DEFINITION = re.compile(
 _NUMBER = re.compile(r"\\(?:label|tag\*?)\s*\{[^{}]*\}")
 REFERENCE = re.compile(r"\\(eqref|ref)\s*\{([^{}]*)\}")
 _TEXT = re.compile(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}")
-_MAX_DEPTH = 300  # of braces; the converter ends the process at some thousands
+_MAX_DEPTH = 300  # of braces; the converter ends the process at some thousands, of braces or of commands
+_MAX_COMMANDS = 3000
 _MAX_LENGTH = 100_000  # of a formula whose optional arguments are written out; macros of macros grow fast
 _MAX_USES = 100  # of an environment in a formula; one may be defined by itself
 _UNKNOWN = "(??)"  # what the converter writes for the number of a formula that it has not seen
@@ -61,6 +62,8 @@ class Formulas:
         try:
             if _depth(latex) > _MAX_DEPTH:
                 raise ValueError(f"its braces are nested more than {_MAX_DEPTH} deep")
+            if latex.count("\\") > _MAX_COMMANDS:
+                raise ValueError(f"it has more than {_MAX_COMMANDS} commands")
             rest = "".join(self._without_definitions(latex))
             if not rest.strip():
                 return ""

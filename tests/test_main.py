@@ -26,7 +26,7 @@ from tests.notebooks import write_notebook
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK_COMMANDS = ["run-nb", "clear-nb", "prepare-submission"]
 TRAINING_COMMANDS = ["run-all", "train", "evaluate", "record", "plot", "sweep", "analyse", "figures", "numbers"]
-INSTRUCTORS_COMMANDS = ["check-submission", "prepare-dist"]
+INSTRUCTORS_COMMANDS = ["check-submission", "prepare-dist", "prepare-gradescope"]
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (getattr(signal, "SIGHUP", signal.SIGINT), 129)]
 COMMANDS = NOTEBOOK_COMMANDS + TRAINING_COMMANDS
 if (ROOT / "cs236781" / "grading").is_dir():

