@@ -19,7 +19,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,16 +29,14 @@ from tqdm import tqdm
 from cs236781 import unpacking
 from cs236781.checks import ASKS, Check, Finding, Reply, judge, load_checks
 from cs236781.exercises import TABLE, Exercise, load_exercises
-from cs236781.grading.sandbox import Limits, Sandbox, Talk, bubblewrap, namespaces, scratch_folder
+from cs236781.grading.asking import Examiner
+from cs236781.grading.sandbox import Limits, Sandbox, bubblewrap, namespaces, scratch_folder
 from cs236781.grading.transplant import LENT
 from cs236781.grading.verdicts import ExerciseResult, State, Submission
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 LIMITS = Limits(seconds=5, megabytes=2000)  # of an exercise; all checks together take some two seconds
-_SESSION_SECONDS = 3600  # of processor time; what bounds it is the limit of each exercise
-_START_SECONDS = 60  # for PyTorch to be imported, on a busy machine
-_SPARE_SECONDS = 20
 _OUT_OF_MEMORY = ("MemoryError", "allocate memory", "bad_alloc")
 _IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
 _NOT_PYTHON, _NO_IMPORT = "This is not valid Python,", "This cannot be imported,"
@@ -153,44 +150,6 @@ def isolation() -> str:
     return f"The network was cut off{hidden}, but for sockets among files. {files}{unbounded}"
 
 
-class _Examiner:
-    """The process that puts questions to an archive's code; where the code ends it, a new one for what follows."""
-
-    def __init__(self, sandbox: Sandbox, limits: Limits) -> None:
-        self._sandbox, self._limits = sandbox, limits
-        self._running = ExitStack()
-        self._talk: Talk | None = None
-
-    def __enter__(self) -> "_Examiner":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._running.close()
-
-    def reports(self, package: Path, asks: Sequence[Any]) -> Iterator[dict[str, Any]]:
-        """What it reports of questions; fewer than there are questions, if it was ended."""
-        seconds = self._limits.seconds
-        try:
-            if self._talk is None:
-                lib = self._sandbox.folder / "lib"
-                command = [sys.executable, "-m", "cs236781.grading.examiner", str(lib)]
-                limits = Limits(_SESSION_SECONDS, self._limits.megabytes)
-                talk = self._sandbox.talk_to(command, limits, environment={"PYTHONPATH": str(lib)})
-                self._talk = self._running.enter_context(talk)
-                self._talk.receive(_START_SECONDS)  # it is ready
-            self._talk.send({"package": str(package), "seconds": seconds, "asks": asks})
-            while True:
-                message = self._talk.receive(3 * seconds + _SPARE_SECONDS)
-                if not isinstance(message, dict):
-                    raise EOFError("it says what the examiner never does")
-                if message.get("done"):
-                    return
-                yield message
-        except (TimeoutError, EOFError, BrokenPipeError):
-            self._talk = None
-            self._running.close()
-
-
 class _Checker:
     """The checks of one call of check_submissions."""
 
@@ -209,7 +168,7 @@ class _Checker:
             sandbox = self._laid_out(folder)
             shutil.copytree(self._project / "hw4", sandbox.folder / "code" / "hw4", ignore=_without_caches)
             code = _Code()
-            with _Examiner(sandbox, self._limits) as examiner:
+            with Examiner(sandbox, self._limits) as examiner:
                 code.whole = self._ask(examiner, sandbox.folder / "code", self._checks, code)
         failed = [asked.finding for asked in code.whole.values() if not asked.finding.passed]
         if failed or code.oddities:
@@ -238,7 +197,7 @@ class _Checker:
             sandbox = self._laid_out(folder)
             shutil.copytree(handed_in / "hw4", sandbox.folder / "code" / "hw4", ignore=_without_caches)
             code = _Code()
-            with _Examiner(sandbox, self._limits) as examiner:
+            with Examiner(sandbox, self._limits) as examiner:
                 code.whole = self._ask(examiner, sandbox.folder / "code", self._checks, code)
                 self._judge_failed(examiner, sandbox, intake, handed_in / "hw4", code)
             results = self._trained(handed_in)
@@ -248,7 +207,7 @@ class _Checker:
         return self._submission(archive, tuple(unpacked.split("_")), code, results, warnings)
 
     def _judge_failed(
-        self, examiner: "_Examiner", sandbox: Sandbox, intake: Sandbox, handed_in: Path, code: _Code
+        self, examiner: Examiner, sandbox: Sandbox, intake: Sandbox, handed_in: Path, code: _Code
     ) -> None:
         """Look at the code, and judge the exercises that failed once more, among the reference's others."""
         failed = {check.exercise for check in self._checks if check.exercise and not code.passed(check)}
@@ -281,7 +240,7 @@ class _Checker:
 
     def _ask(
         self,
-        examiner: "_Examiner",
+        examiner: Examiner,
         package: Path,
         checks: Sequence[Check],
         code: _Code,
@@ -392,14 +351,8 @@ class _Checker:
         target.mkdir()
         brought = sandbox.folder / "brought.zip"
         shutil.copyfile(archive, brought)
-        command = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(sandbox.folder / "lib/cs236781/unpacking.py"),
-            str(brought),
-            str(target),
-        ]
+        program = str(sandbox.folder / "lib" / "cs236781" / "unpacking.py")
+        command = [sys.executable, "-I", "-S", program, str(brought), str(target)]
         outcome = sandbox.run(command, Limits(60, self._limits.megabytes))
         brought.unlink()
         if outcome.timed_out:

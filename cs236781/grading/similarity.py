@@ -43,24 +43,6 @@ MAX_BLOCK = 100  # statements; a longer block's stay in their order, since sorti
 MAX_FINGERPRINTS = 5_000  # of an exercise: the smallest, which are the same ones in a copy
 MAX_NOTES = 100
 
-# What `fingerprints` returns, as JSON: the caller's check of what a sandbox printed.
-SCHEMA: dict[str, Any] = {
-    "type": "array",
-    "minItems": 2,
-    "maxItems": 2,
-    "items": [
-        {
-            "type": "object",
-            "maxProperties": 100,
-            "additionalProperties": {
-                "type": "array",
-                "maxItems": MAX_FINGERPRINTS,
-                "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**48},
-            },
-        },
-        {"type": "array", "maxItems": MAX_NOTES, "items": {"type": "string", "maxLength": 300}},
-    ],
-}
 
 Fingerprints = Mapping[str, Collection[int]]  # of each exercise, and of OTHER
 
@@ -71,7 +53,7 @@ def fingerprints(sources: Mapping[str, str], exercises: Sequence[Exercise]) -> t
     :param sources: the text of each Python file, by its path in the project. A text may be of any kind; but parsing a
         hostile one may end the process.
     :return: for each exercise that is there and for OTHER, numbers below 2**48 in order; and a sentence for each file
-        that was left out. `SCHEMA` describes both.
+        that was left out.
     """
     owners = {(row.file, function): row.name for row in exercises for function in row.functions}
     found: defaultdict[str, set[int]] = defaultdict(set)

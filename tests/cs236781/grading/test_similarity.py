@@ -5,10 +5,8 @@ import json
 import keyword
 import math
 import textwrap
-import tomllib
 from pathlib import Path
 
-import fastjsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +14,10 @@ from hypothesis import strategies as st
 from cs236781.exercises import Exercise, load_exercises
 from cs236781.grading import similarity
 from cs236781.grading.similarity import OTHER, Pair, as_csv, as_markdown, fingerprints, pairs
+from tests.hw4.test_other_solutions import students
 
 ROOT = Path(__file__).resolve().parents[3]
 EXERCISES = load_exercises(ROOT)
-RIGHT = tomllib.loads((ROOT / "tests/assets/solutions/right.toml").read_text())
 FILES = {function: exercise.file for exercise in EXERCISES for function in exercise.functions}
 LOSS = Exercise("Loss.forward", "", "loss.py", "", [], ["Loss.forward"])
 
@@ -190,10 +188,15 @@ def test_an_exercises_file_comes_before_others(monkeypatch):
     assert notes == ["a.py was not compared: it is too long"]
 
 
-def test_the_result_is_as_the_schema_says():
+def test_the_result_is_bounded_and_plain(monkeypatch):
+    monkeypatch.setattr(similarity, "MAX_FINGERPRINTS", 2)
     bad = {f"{number}{'x' * 1000}.py": "(" for number in range(200)}
-    result = fingerprints({"loss.py": module(BODY), **bad}, [LOSS])
-    fastjsonschema.compile(similarity.SCHEMA)(json.loads(json.dumps(result)))
+    numbers, notes = fingerprints({"loss.py": module(BODY), **bad}, [LOSS])
+    assert json.loads(json.dumps([numbers, notes])) == [numbers, notes]
+    assert {len(hashes) for hashes in numbers.values()} <= {1, 2}
+    assert all(0 <= number < 2**48 for hashes in numbers.values() for number in hashes)
+    assert len(notes) == similarity.MAX_NOTES
+    assert max(map(len, notes)) <= 300
 
 
 # --- pairs
@@ -262,18 +265,6 @@ def project_with(solution):
             node = next(child for child in node.body if getattr(child, "name", None) == part)
         node.body = body_of(body)
     return {file: ast.unparse(tree) for file, tree in trees.items()}
-
-
-def students():
-    """Right solutions put together to as few students as there can be: no two have the same of an exercise."""
-    together = []
-    for solution in RIGHT.values():
-        student = next((student for student in together if student.keys().isdisjoint(solution)), None)
-        if student is None:
-            together.append(dict(solution))
-        else:
-            student |= solution
-    return together
 
 
 def disguised(solution):
