@@ -1,5 +1,5 @@
 # Part of the Makefile above it, where this folder is.
-.PHONY: bench bench-peers mutants seeds ablation faults
+.PHONY: bench bench-peers mutants seeds ablation faults bench-grading
 
 bench: $(INSTALLED)  ## measure the speed of sampling and training
 	$(PY) benchmarks/throughput.py
@@ -16,6 +16,9 @@ ablation: $(INSTALLED)  ## train the recipe with each of its pieces left out, in
 
 faults: $(INSTALLED)  ## kill, stop, starve and damage trainings, and count what is lost (SHARE=0.02 for two minutes)
 	$(PY) -m benchmarks.faults $(if $(SHARE),--share $(SHARE),--out results/faults.txt)
+
+bench-grading: $(INSTALLED)  ## check 51 archives, count what is blamed, and time it
+	$(PY) -m benchmarks.grading
 
 mutants: $(INSTALLED)  ## put small mistakes into the assignment, and count those that the tests notice (SAMPLE=100 a module)
 	$(PY) benchmarks/mutants.py $(if $(SAMPLE),--sample $(SAMPLE))
