@@ -8,8 +8,8 @@ bench-peers: .venv-peers/.installed  ## compare with Stable-Baselines3, in an en
 	.venv-peers/bin/python benchmarks/peers.py
 
 seeds: $(INSTALLED)  ## train the runs that the README reports, in hours; started again, it goes on
-	$(PY) main.py sweep cpg aac --seeds 100 --first-seed 1000 --evaluate 1000 --out results/part1_seeds.json
-	$(PY) main.py sweep vpg epg bpg aac_long --seeds 20 --first-seed 1000 --evaluate 1000 --out results/part1_seeds.json
+	$(PY) main.py sweep cpg aac --seeds 100 --first-seed 1100 --evaluate 1000 --out results/part1_seeds.json
+	$(PY) main.py sweep vpg epg bpg aac_long --seeds 20 --first-seed 1100 --evaluate 1000 --out results/part1_seeds.json
 
 ablation: $(INSTALLED)  ## train the recipe with each of its pieces left out, in hours; started again, it goes on
 	$(PY) benchmarks/ablation.py

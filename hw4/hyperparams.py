@@ -41,7 +41,6 @@ REQUIRED: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "action_repeat": (is_count, "a whole number from 1"),
-    "adam_beta2": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to below 1"),
     "beta_end": (is_number, "a number"),
     "gamma_end": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
     "learn_rate_end": (lambda v: is_number(v, 0), "a number from 0"),

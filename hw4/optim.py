@@ -10,9 +10,8 @@ from hw4.rl_pg import ActionEntropyLoss
 
 
 def make_optimizer(p_net: nn.Module, hp: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Adam, by the hyperparameters `learn_rate`, `adam_beta2` and `eps`."""
-    betas = (0.9, hp.get("adam_beta2", 0.999))
-    return torch.optim.Adam(p_net.parameters(), lr=hp["learn_rate"], betas=betas, eps=hp["eps"], fused=True)
+    """Adam, by the hyperparameters `learn_rate` and `eps`."""
+    return torch.optim.Adam(p_net.parameters(), lr=hp["learn_rate"], eps=hp["eps"], fused=True)
 
 
 def make_schedule(

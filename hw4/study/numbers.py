@@ -48,6 +48,16 @@ class Data:
         return sweep.load_runs(self.results / "part1_seeds.json")
 
     @cached_property
+    def first_choice(self) -> list[dict[str, Any]]:
+        """The records of the actor-critic recipe before this one."""
+        return sweep.load_runs(self.results / "first_choice.json")
+
+    @cached_property
+    def tuning(self) -> list[dict[str, Any]]:
+        """The records of what was tried to better it."""
+        return sweep.load_runs(self.results / "tuning.json")
+
+    @cached_property
     def summary(self) -> list[dict[str, Any]]:
         """What these say, a row for each configuration."""
         return sweep.summary(self.seeds)
@@ -87,7 +97,14 @@ def numbers(data: Data) -> dict[str, Callable[[], str]]:
         "seeds.table": partial(_seeds_table, data),
         "seeds.readme": partial(_readme_table, data),
         **{f"reached.{name}": partial(_reached, data, name) for name in CONFIG_NAMES},
-        "quiet.table": lambda: _quiet_table(data.seeds),
+        "quiet.table": lambda: _quiet_table(
+            {
+                **{name: [run for run in data.seeds if run["configuration"] == name] for name in ("cpg", "aac")},
+                "aac, before": data.first_choice,
+            }
+        ),
+        "tuning.table": lambda: _tuning_table(data.tuning),
+        "first.reached": lambda: sweep.summary(data.first_choice)[0][sweep.REACHED],
         "own.table": partial(_own_table, data),
         "own.seed": lambda: str(experiments.SEED),
         "episodes": lambda: f"{MAX_EPISODES:,}",
@@ -134,14 +151,14 @@ def _reached(data: Data, name: str) -> str:
     return next(row[sweep.REACHED] for row in data.summary if row["configuration"] == name)
 
 
-def _quiet_table(runs: Sequence[Mapping[str, Any]]) -> str:
+def _quiet_table(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """How often the lander did nothing on both legs, early in runs that reached 200 later and in those that did not.
 
     Of a run it is the largest fraction of such decisions between 20% and 45% of its episodes.
     """
     rows = []
-    for name, reached in itertools.product(("cpg", "aac"), (True, False)):
-        own = [run for run in runs if run["configuration"] == name and (run["episodes_to_200"] is not None) == reached]
+    for (name, runs), reached in itertools.product(groups.items(), (True, False)):
+        own = [run for run in runs if (run["episodes_to_200"] is not None) == reached]
         curves = [run["curves"]["quiet"] for run in own]
         largest = [max(curve[len(curve) * 20 // 100 : len(curve) * 45 // 100]) for curve in curves]
         if own:
@@ -157,6 +174,13 @@ def _quiet_table(runs: Sequence[Mapping[str, Any]]) -> str:
                 }
             )
     return _table(rows)
+
+
+def _tuning_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """What was tried, each with the overrides that make it of the recipe before."""
+    heads = ("seeds", sweep.REACHED, "median", "range", sweep.UNTIL_200["episodes_to_200"])
+    rows = [(row["configuration"].partition(" ")[2], row) for row in sweep.summary(runs)]
+    return _table([{"overrides": overrides, **{head: row[head] for head in heads}} for overrides, row in rows])
 
 
 def _own_table(data: Data) -> str:

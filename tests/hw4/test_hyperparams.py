@@ -35,7 +35,6 @@ class TestCheck:
             *((name, bad) for name in ("beta", "beta_end") for bad in ("x", None, math.nan, True, [[0, 1], [1, 0]])),
             *(("action_repeat", bad) for bad in (0, 1.5, True)),
             ("gamma", 1.5),
-            ("adam_beta2", 1.0),
             ("learn_rate", math.inf),
             ("learn_rate", [0.1]),
             ("orthogonal", "yes"),

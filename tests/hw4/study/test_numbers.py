@@ -140,13 +140,22 @@ def test_speeds_are_read_from_their_table(tmp_path):
 def test_how_often_the_lander_did_nothing():
     """Of twenty entries the fifth to the ninth count: the others are larger here."""
 
-    def run(name, reached, quiet):
+    def run(reached, quiet):
         curve = [0.9] * 4 + [0.0, quiet, 0.0, 0.0, 0.0] + [0.9] * 11
-        return {"configuration": name, "episodes_to_200": 100 if reached else None, "curves": {"quiet": curve}}
+        return {"episodes_to_200": 100 if reached else None, "curves": {"quiet": curve}}
 
-    runs = [run("aac", True, 0.25), run("aac", True, 0.75), run("aac", False, 0.04), run("cpg", True, 0.5)]
-    assert [line.split("|")[1:6] for line in numbers._quiet_table(runs).splitlines()[2:]] == [
+    groups = {"cpg": [run(True, 0.5)], "aac": [run(True, 0.25), run(True, 0.75), run(False, 0.04)]}
+    assert [line.split("|")[1:6] for line in numbers._quiet_table(groups).splitlines()[2:]] == [
         [" `cpg` ", " reached ", " 1 ", " 50.0% (50.0%, 50.0%) ", " 0 "],
         [" `aac` ", " reached ", " 2 ", " 50.0% (25.0%, 75.0%) ", " 0 "],
         [" `aac` ", " not reached ", " 1 ", " 4.0% (4.0%, 4.0%) ", " 1 "],
+    ]
+
+
+def test_what_was_tried_has_a_row_for_each_set_of_overrides(data):
+    tried = [{**record("aac", seed, 3000), "overrides": ["beta=2.0", "delta=1.0"]} for seed in (0, 1)]
+    data.tuning = [*tried, record("aac", 0, 2000)]
+    assert numbers.rewritten("<!--tuning.table--><!--/-->", data).splitlines()[4:6] == [
+        "| beta=2.0 delta=1.0 | 2 | 2 of 2 | 210.0 | 210.0 to 210.0 | 3000 |",
+        "|  | 1 | 1 of 1 | 210.0 | 210.0 to 210.0 | 2000 |",
     ]
