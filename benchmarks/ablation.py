@@ -35,7 +35,7 @@ def main() -> None:
         runs += runs_of(["aac"], [seed], PIECE_OF_AAC)
     records = sweep(runs, OUT)
     print(table(records))
-    save(plot_ablation(records), Path("docs/ablation.png"))
+    save(plot_ablation(records), Path("docs/ablation.png"), dpi=80)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ seeds: $(INSTALLED)  ## train the runs that the README reports, in hours; starte
 ablation: $(INSTALLED)  ## train the recipe with each of its pieces left out, in hours; started again, it goes on
 	$(PY) benchmarks/ablation.py
 
-faults: $(INSTALLED)  ## kill, stop, starve and damage trainings, and count what is lost (SHARE=0.02 for two minutes)
+faults: $(INSTALLED)  ## kill, stop, starve and damage trainings, and count what is lost (SHARE=0.01 for a minute)
 	$(PY) -m benchmarks.faults $(if $(SHARE),--share $(SHARE),--out results/faults.txt)
 
 bench-grading: $(INSTALLED)  ## check 51 archives, count what is blamed, and time it

@@ -72,6 +72,7 @@ def main() -> None:
     torch.set_num_threads(1)
     policy = load_policy(CHECKPOINT)
     actions = policy_actions(policy, EPISODES)
+    make_held = partial(make_fast_env, action_repeat=policy.action_repeat)
     steps = sum(map(len, actions))
     env = make_fast_env()
     reset = seconds(lambda: [env.reset(seed=n) for n in range(100)]) / 100
@@ -85,7 +86,7 @@ def main() -> None:
             for _, record in actors.play(lambda: next(tickets, None)):
                 record.episode()
 
-        actors = Actors(*policy, make_fast_env, width)
+        actors = Actors(policy.agent_type, policy.p_net, make_held, width)
         return play
 
     with one_blas_thread():

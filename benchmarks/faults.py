@@ -6,7 +6,8 @@ Each trial is a short training in a folder of its own, which something happens t
 and has to end with what an undisturbed run ends with. Counted for each kind of fault are the trials, those that ended
 well, and what went wrong: `lost` (something whole is gone, or the second run ends otherwise), `hung`, `crashed` (a
 traceback, or a signal of its own), `read` (a damaged file was taken for a whole one). The same seed makes the same
-faults; at what moment of a run a signal arrives depends on the machine's pace. `--share 0.02` does a fiftieth.
+faults; at what moment of a run a signal arrives depends on the machine's pace. There are as many trials at a time as
+processors. `--share 0.01` does a hundredth, and at least one of each kind.
 """
 
 import argparse
@@ -22,6 +23,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,7 @@ from tabulate import tabulate
 from benchmarks.fuzz_files import fuzz
 from cs236781.files import write_whole
 from hw4.files import load_checkpoint, load_training_data
+from hw4.rollout.loader import available_cpus
 
 ROOT = Path(__file__).parents[1]
 # As main.py, but the latest state is saved more often, so that short runs have it.
@@ -225,6 +229,19 @@ train_config("aac", hp=hp, seed=1, num_workers=2, max_episodes={episodes}, post_
     yield f"memory since a twentieth of it: learner {growth[0]:+.1f}%, workers {growth[1:].max():+.1f}% at most"
 
 
+def put_in(
+    place: Path, seed: int, expected: dict, seconds: float, kind: Callable[..., Outcome], number: int
+) -> Outcome:
+    """One trial of a fault, in a folder of its own; what went wrong is printed."""
+    folder = place / f"{kind.__name__}{number}"
+    folder.mkdir()
+    outcome = kind(folder, random.Random(f"{seed} {kind.__name__} {number}"), expected, seconds, number)
+    if outcome != "well":
+        print(folder.name, outcome, (folder / "err").read_text(errors="replace")[-400:], sep="\n", flush=True)
+    shutil.rmtree(folder)
+    return outcome
+
+
 def main() -> None:
     """Put the faults in, and print what became of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -235,6 +252,7 @@ def main() -> None:
     share = arguments.share
     kinds: dict[Callable[..., Outcome], int] = {killed: 100, stopped: 100, two_at_once: 20}
     kinds |= dict.fromkeys((file_size, memory, descriptors, folder_gone, linked, streams), 10)
+    kinds = {kind: max(1, round(share * number)) for kind, number in kinds.items()}
     rows = []
     with tempfile.TemporaryDirectory() as place:
         undisturbed = Path(place, "undisturbed")
@@ -243,18 +261,13 @@ def main() -> None:
         end(start(undisturbed, f"{TRAIN} --num-workers 0"), undisturbed)
         seconds = time.monotonic() - began
         expected = pickle.loads((undisturbed / "r.dat").read_bytes())["aac"]
-        for kind, trials in kinds.items():
-            found: collections.Counter[Outcome] = collections.Counter()
-            for number in range(max(1, round(share * trials))):
-                folder = Path(place, f"{kind.__name__}{number}")
-                folder.mkdir()
-                rng = random.Random(f"{arguments.seed} {kind.__name__} {number}")
-                found[kind(folder, rng, expected, seconds, number)] += 1
-                if not found.keys() <= {"well"}:
-                    print(folder.name, dict(found), (folder / "err").read_text(errors="replace")[-400:], sep="\n")
-                shutil.rmtree(folder)
-            rows.append(row((kind.__doc__ or "").splitlines()[0], found))
-            print(rows[-1])
+        with ThreadPoolExecutor(available_cpus()) as pool:
+            put = partial(put_in, Path(place), arguments.seed, expected, seconds)
+            trials = {kind: [pool.submit(put, kind, n) for n in range(number)] for kind, number in kinds.items()}
+            for kind, outcomes in trials.items():
+                found = collections.Counter(outcome.result() for outcome in outcomes)
+                rows.append(row((kind.__doc__ or "").splitlines()[0], found))
+                print(rows[-1], flush=True)
         rng = random.Random(arguments.seed)
         rows.append(row("A single bit is another.", flipped_bits(round(share * 10_000), undisturbed, rng)))
         fuzzed = fuzz(round(share * 50_000), arguments.seed, Path(place, "mutated.dat"))

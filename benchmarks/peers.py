@@ -11,9 +11,11 @@ import argparse
 import contextlib
 import io
 import json
+import multiprocessing as mp
 import statistics
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,12 @@ import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from throughput import counted_env
 from tqdm import tqdm
 
 from cs236781.files import write_whole
 from hw4.env import ENV_NAME
-from hw4.experiments import train_aac
+from hw4.experiments import hyperparams_of, train_aac
 
 LEVELS = (100, 150, 200)
 WINDOW = 100  # episodes
@@ -102,16 +105,15 @@ def run_peer(name: str, seed: int, steps: int) -> dict[str, Any]:
 
 def run_ours(name: str, seed: int, steps: int) -> dict[str, Any]:
     """Train with this project's hyperparameters, in the 6000 episodes that they are made for."""
-    watch, steps_made = Watch(), 0
+    watch, steps_made = Watch(), mp.Value("q", 0)
+    make_env = partial(counted_env, steps_made, hyperparams_of("aac").get("action_repeat", 1))
 
     def post_batch_fn(batch_idx: int, p_net: torch.nn.Module, batch: Any, final: bool) -> None:
-        nonlocal steps_made
-        steps_made += len(batch)
         if watch.see(batch.total_rewards.tolist()):
             raise KeyboardInterrupt  # which ends a training cleanly
 
-    train_aac(seed=seed, num_workers=OURS[name], max_episodes=6000, post_batch_fn=post_batch_fn)
-    return watch.record(name, seed, steps_made)
+    train_aac(seed=seed, num_workers=OURS[name], max_episodes=6000, make_env=make_env, post_batch_fn=post_batch_fn)
+    return watch.record(name, seed, steps_made.value)
 
 
 def print_table(records: list[dict[str, Any]]) -> None:

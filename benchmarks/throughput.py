@@ -18,6 +18,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,7 @@ import torch
 from tqdm import tqdm
 
 from hw4.env import make_env
-from hw4.experiments import CHECKPOINT_FILE_FINAL, load_policy, train_aac, train_pg
-from hw4.rl_pg import PolicyAgent
+from hw4.experiments import CHECKPOINT_FILE_FINAL, Policy, hyperparams_of, load_policy, train_aac, train_config
 from hw4.rollout.collect import collect_in_order, episode_seed
 from hw4.rollout.lander import make_fast_env
 from hw4.rollout.loader import OnPolicyLoader
@@ -48,7 +48,26 @@ WORKERS = (0, 1, 2)
 SEED = 7
 MEMORY_EVERY = 5.0  # seconds; to ask takes some 30 ms and slows down the processes that are asked about
 
-Policy = tuple[type[PolicyAgent], torch.nn.Module]
+
+class Counted(gym.Wrapper):
+    """Adds the environment's own steps of each episode to a number that processes share."""
+
+    def __init__(self, env: gym.Env, steps: Any):
+        super().__init__(env)
+        self.steps = steps
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step; an action may be held for several of the environment's own."""
+        result = self.env.step(action)
+        if result[2] or result[3]:
+            with self.steps.get_lock():
+                self.steps.value += self.env.get_wrapper_attr("_elapsed_steps")
+        return result
+
+
+def counted_env(steps: Any, action_repeat: int) -> gym.Env:
+    """An environment to collect episodes in, which counts."""
+    return Counted(make_fast_env(action_repeat=action_repeat), steps)
 
 
 def env_only(processes: int, actions: list[list[int]], make: Callable[[], gym.Env] = make_env) -> float:
@@ -97,20 +116,26 @@ def random_actions(episodes: int) -> list[list[int]]:
 
 
 def policy_actions(policy: Policy, episodes: int) -> list[list[int]]:
-    """The actions of episodes that a policy plays."""
-    played = collect_in_order(*policy, [episode_seed(SEED, number) for number in range(episodes)])
-    return [[experience.action for experience in episode.experiences] for episode in played]
+    """The actions of episodes that a policy plays, one for each of the environment's steps."""
+    agent_type, p_net, repeat = policy
+    seeds = [episode_seed(SEED, number) for number in range(episodes)]
+    played = collect_in_order(agent_type, p_net, seeds, make_env=partial(make_fast_env, action_repeat=repeat))
+    return [[step.action for step in episode.experiences for _ in range(repeat)] for episode in played]
 
 
 def sampling(policy: Policy, num_workers: int, batches: int) -> float:
     """Steps per second of batches of 32 episodes, with nobody learning, after a first one in which workers start."""
-    policy[1].share_memory()
-    with OnPolicyLoader(*policy, 32, 0.99, seed=SEED, num_workers=num_workers) as loader:
+    agent_type, p_net, repeat = policy
+    p_net.share_memory()
+    steps = mp.Value("q", 0)
+    make = partial(counted_env, steps, repeat)
+    with OnPolicyLoader(agent_type, p_net, 32, 0.99, seed=SEED, num_workers=num_workers, make_env=make) as loader:
         stream = iter(loader)
         next(stream)
-        began = time.perf_counter()
-        steps = sum(len(next(stream)) for _ in range(batches))
-        return steps / (time.perf_counter() - began)
+        began, before = time.perf_counter(), steps.value
+        for _ in range(batches):
+            next(stream)
+        return (steps.value - before) / (time.perf_counter() - began)
 
 
 def training(kind: str, num_workers: int, episodes: int) -> dict[str, float]:
@@ -122,15 +147,14 @@ def training(kind: str, num_workers: int, episodes: int) -> dict[str, float]:
         if final:
             memory.append(proportional_set_size())
 
-    kwargs = {"seed": SEED, "num_workers": num_workers, "max_episodes": episodes, "post_batch_fn": post_batch_fn}
+    steps, hp = mp.Value("q", 0), hyperparams_of("aac") if kind == "shipped" else PUBLISHED
+    make = partial(counted_env, steps, hp.get("action_repeat", 1))
+    kwargs = {"hp": hp, "seed": SEED, "num_workers": num_workers, "max_episodes": episodes, "make_env": make}
     with watched_memory() as memory:
         began = time.perf_counter()
-        if kind == "shipped":
-            data = train_aac(**kwargs)
-        else:
-            data = train_pg(baseline=True, entropy=True, hp=PUBLISHED, **kwargs)
+        data = train_config("aac" if kind == "shipped" else "cpg", post_batch_fn=post_batch_fn, **kwargs)
     return {
-        "steps_per_second": data["step_num"][-1] / updates[-1],
+        "steps_per_second": steps.value / updates[-1],
         "episodes_per_second": data["episode_num"][-1] / updates[-1],
         "first_batch_seconds": updates[0],
         "peak_megabytes": max(memory),
