@@ -15,13 +15,14 @@ from throughput import CHECKPOINT, PUBLISHED, SEED, policy_actions, replay
 
 from hw4 import answers
 from hw4.env import make_env
-from hw4.experiments import learner_threads, load_policy
+from hw4.experiments import load_policy
 from hw4.rl_ac import AACPolicyGradientLoss, AACPolicyNet
 from hw4.rl_data import TrainBatch
 from hw4.rl_pg import ActionEntropyLoss, BaselinePolicyGradientLoss, PolicyNet
 from hw4.rollout.collect import Actors, episode_seed, one_blas_thread, torch_threads
 from hw4.rollout.lander import make_fast_env
 from hw4.rollout.numpy_policy import NumpyPolicy
+from hw4.train import learner_threads
 from hw4.training import PolicyTrainer
 
 EPISODES = 48

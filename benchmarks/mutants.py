@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = ("rl_data", "rl_pg", "rl_ac", "training")
 TESTS = "tests/hw4"
 UNRELATED_TESTS = {"study", "test_answers.py", "test_env.py", "test_files.py"}
-SLOW_TESTS = ("test_loader.py", "test_experiments.py")
+SLOW_TESTS = ("test_loader.py", "test_train.py", "test_experiments.py")
 TEST_SECONDS = 60  # the limit of one test; the longest takes a few seconds
 # Imported once, in the process that each test run is a fork of: this saves half of a noticed mutant's time.
 PRELOADED = ("beartype", "gymnasium", "hypothesis", "jaxtyping", "matplotlib.pyplot", "moviepy", "scipy.stats", "torch")

@@ -58,6 +58,7 @@ main, .contents { box-sizing: border-box; max-width: 62rem; margin: 0 auto; padd
 main img, main video, main svg { max-width: 100%; height: auto; }
 main img { background: #fff; } /* figures with a transparent ground are drawn for paper */
 .jp-RenderedHTMLCommon { overflow-wrap: break-word; }
+.jp-RenderedHTMLCommon details { margin-bottom: 1em; }
 .jp-OutputArea .highlight pre { margin: 0 0 1em; }
 .jp-OutputArea .highlight pre { font-family: var(--jp-code-font-family); font-size: var(--jp-code-font-size); }
 .jp-Cell pre { white-space: pre-wrap !important; overflow-wrap: anywhere; word-break: normal !important; }

@@ -93,10 +93,10 @@ the variance.
 
 **Measured**, in the figure above. The last panel shows how much of the returns' variance the critic explains in the
 course of a run. It can't get to all: a part is the $\varepsilon$ of the draws still to come, which no function of the
-state foretells. Nor does a low value late in a run mean that the critic has become worse. When nearly every state
-promises the same landing, there is little left to explain but $\varepsilon$. The other panels sort the states by the
+state foretells. Nor does a lower value need to mean that the critic has become worse. When nearly every state
+promises the same, there is little left to explain but $\varepsilon$. The other panels sort the states by the
 prediction: where the mean return lies on the dotted line, the critic is right on average, however wide the band of
-the returns around it.
+the returns around it. Where it lies above, the policy has improved faster than the critic could follow.
 """
 
 part1_q3 = r"""
@@ -108,7 +108,7 @@ which differences hold on many seeds.
 *mean_reward.* All four begin alike, as the first policy does nothing most of the time (`initial_logits`), and falls. A
 rise then has three parts. The first is to learn that engines help; it ends when the mean passes zero. Here the
 baseline counts: it lowers the variance, so that the same episodes point in a better direction. The second is to learn
-not to crash, and it leads to a shelf at 100 to 150 points: the lander flies to the pad, stands on it with its engines
+to crash less, and it leads to a shelf at 100 to 150 points: the lander flies to the pad, stands on it with its engines
 pulsing, and the episode ends by the time limit. The third is to come to rest, for the last hundred points. Here the
 entropy term counts. While $\beta$ is above zero it keeps actions alive that seem useless in flight, doing nothing
 among them, until the ground, where just that is needed; once $\beta$ is below zero it makes the policy choose, and a

@@ -145,7 +145,7 @@ def say(message: str) -> None:
 
 
 def run_of(
-    configuration: str, hp: Mapping[str, Any], seed: int, max_episodes: int, target_reward: float, running_mean_len: int
+    configuration: str, hp: Mapping[str, Any], max_episodes: int, target_reward: float, running_mean_len: int, seed: int
 ) -> dict[str, Any]:
     """What a run is: all that its results depend on."""
     return {

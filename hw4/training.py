@@ -113,7 +113,7 @@ class PolicyTrainer:
             else:
                 raise ValueError("the dataloader ended before training did: it must yield batches without end")
         if solved:
-            tqdm.write(f"=== Solved: mean reward {mean_reward:.1f} passed the target, {target_reward:g}")
+            tqdm.write(f"=== Target reached: mean reward {mean_reward:.1f} passed the target, {target_reward:g}")
 
     def train_batch(self, batch: TrainBatch) -> tuple[float | Tensor, dict[str, float | Tensor]]:
         """Take one optimizer step on the sum of a batch's losses; return that sum, and what the losses report."""

@@ -28,8 +28,8 @@ from hw4.study.plots import LEVELS
 from hw4.study.sweep import episodes_to
 
 FILE = Path(__file__).with_suffix(".npz")
-STAGES = (4, 800, 1000, 6000)  # episodes trained by then
-BETWEEN = (400, 2000)  # two more, whose policies are kept without flights
+STAGES = (4, 800, 2000, 6000)  # episodes trained by then
+BETWEEN = (400, 1200)  # two more, whose policies are kept without flights
 FLIGHTS = 40
 X, X_SPEED, Y_SPEED = 0, 2, 3  # features of an observation, beside analysis.HEIGHT
 N_FEATURES = 8

@@ -14,21 +14,13 @@ from hw4.study import toys
 from hw4.study.clouds import REFERENCE, Cloud
 from hw4.study.lesson import HEIGHT, KEPT, Y_SPEED, Course, Lesson, Map, X, map_of
 from hw4.study.lesson_update import Update
+from hw4.study.plots import COLOURS
 
 WIDTH = 7.0  # inches
 FONT: Any = {"font.size": 8.5, "axes.titlesize": 9}
 # Okabe & Ito's colours: colour-blind readers can tell them apart too (https://jfly.uni-koeln.de/color/).
-BLUE, ORANGE, VERMILION, GREEN, SKY, PURPLE, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#D55E00",
-    "#009E73",
-    "#56B4E9",
-    "#CC79A7",
-    "#767676",
-)
+BLUE, VERMILION, GREY = COLOURS["cpg"], COLOURS["aac"], "#767676"
 ENDINGS = {"crash": (VERMILION, "-", "x"), "time limit": (GREY, "--", "s"), "at rest": (BLUE, "-", "o")}
-CLOUD_COLOURS = (VERMILION, ORANGE, PURPLE, GREEN, BLUE)
 PAD = (-0.2, 0.2)  # where the flags stand
 ARROW: Any = {"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0}
 ACTIONS = {0: "no engine", 2: "main engine"}  # of an update's picture: the two that braking is made of
@@ -53,7 +45,7 @@ def plot_landings(lesson: Lesson) -> Figure:
             for row, (ending, (colour, _, _)) in enumerate(ENDINGS.items()):
                 count = sum(flight.ending == ending for flight in stage.flights)
                 text = f"{count} {ending}"
-                ax.text(0.5, -0.24 - 0.11 * row, text, color=colour, ha="center", va="top", transform=ax.transAxes)
+                ax.text(0.5, -0.3 - 0.11 * row, text, color=colour, ha="center", va="top", transform=ax.transAxes)
             mean = np.mean([flight.total_reward for flight in stage.flights])
             ax.set_title(f"after {stage.episodes} episodes\nmean reward {mean:.0f}")
             ax.set_xlabel("x")
@@ -99,7 +91,7 @@ def _plot_maps(lesson: Lesson, maps: Sequence[Map], features: tuple[int, int], n
                     course = [_feature(flight, feature) for feature in features]
                     ax.plot(*course, color="black", linewidth=1.6)  # an edge: the line is seen on light ground, too
                     ax.plot(*course, color="white", linewidth=0.7)
-            top.set_title(f"after {stage.episodes}")
+            top.set_title(f"after {stage.episodes} episodes")
             bottom.set_xlabel(names[0])
         for ax, what in zip(axes[:, 0], ("P(main engine)", "critic's v(s)"), strict=True):
             ax.set_ylabel(f"{what}\n\n{names[1]}")
@@ -189,15 +181,15 @@ def plot_stale(seed: int) -> Figure:
 def plot_clouds(clouds: Mapping[str, Cloud]) -> Figure:
     """A panel for each estimator: a dot is one batch's gradient, the cross their mean, the arrow the reference's.
 
-    The panels are as wide as it takes for the reward to go. What lies beyond is drawn at the edge, as a triangle.
+    The panels are as wide as it takes for the reference. What lies beyond is drawn at the edge, as a triangle.
     """
     with plt.rc_context(FONT):
         fig, axes = plt.subplots(
             ncols=len(clouds), figsize=(WIDTH, 2.1), sharex=True, sharey=True, layout="constrained"
         )
-        reach = 1.2 * float(np.abs(clouds["reward to go"].points).max())
+        reach = 1.2 * float(np.abs(clouds[REFERENCE].points).max())
         length = float(clouds[REFERENCE].points.mean(axis=0)[0])
-        for ax, (name, cloud), colour in zip(axes, clouds.items(), CLOUD_COLOURS, strict=False):
+        for ax, (name, cloud), colour in zip(axes, clouds.items(), COLOURS.values(), strict=False):
             beyond = (np.abs(cloud.points) > reach).any(axis=1)
             ax.plot(*cloud.points[~beyond].T, "o", color=colour, markersize=2.5, alpha=0.7)
             edge = cloud.points[beyond].clip(-reach, reach).T

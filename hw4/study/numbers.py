@@ -21,7 +21,22 @@ from hw4.experiments import CONFIG_NAMES, LONG_MAX_EPISODES, LONG_NAME, MAX_EPIS
 from hw4.files import load_checkpoint, load_training_data
 from hw4.study import sweep
 
-TEXTS = ("README.md", "docs/results.md", "docs/search.md", "Part1_DeepRL.ipynb")  # where there are such numbers
+TEXTS = ("README.md", "docs/results.md", "docs/search.md", "docs/speed.md", "Part1_DeepRL.ipynb")  # where these are
+# Rows of the table of speeds: steps a second, and ratios.
+SPEEDS = {
+    "simulator": "env_only 2",
+    "simulator_policy": "env_only policy_2",
+    "sampling": "sampling 2",
+    "training": "training shipped 2",
+    "one_process": "training shipped 0",
+    "published": "training published 2",
+}
+RATIOS = {
+    "sampling_of_policy": "sampling, 2 workers / env_only policy_2",
+    "of_simulator": "training shipped, 2 workers / env_only 2",
+    "of_one_process": "training shipped, 2 workers / 0 workers",
+    "of_published": "training published, 2 workers / 5,900",
+}
 MARK = re.compile(r"<!--(?P<name>[a-z0-9_.]+)-->(?P<text>.*?)<!--/-->", re.DOTALL)
 README_HEADS = {
     "seeds": "seeds",
@@ -56,6 +71,11 @@ class Data:
     def tuning(self) -> list[dict[str, Any]]:
         """The records of what was tried to better it."""
         return sweep.load_runs(self.results / "tuning.json")
+
+    @cached_property
+    def ablation(self) -> list[dict[str, Any]]:
+        """The records of the recipe with each of its pieces left out."""
+        return sweep.load_runs(self.results / "ablation.json")
 
     @cached_property
     def summary(self) -> list[dict[str, Any]]:
@@ -104,6 +124,8 @@ def numbers(data: Data) -> dict[str, Callable[[], str]]:
             }
         ),
         "tuning.table": lambda: _tuning_table(data.tuning),
+        "ablation.table": lambda: _ablation_table(data.ablation),
+        **{f"one_step.{name}": partial(_one_step, data, name) for name in ("cpg", "aac")},
         "first.reached": lambda: sweep.summary(data.first_choice)[0][sweep.REACHED],
         "own.table": partial(_own_table, data),
         "own.seed": lambda: str(experiments.SEED),
@@ -113,9 +135,8 @@ def numbers(data: Data) -> dict[str, Callable[[], str]]:
         "final.std": lambda: f"{data.final['std']:.1f}",
         "final.good": lambda: f"{data.final['fraction_at_least_200']:.1%}",
         "final.episodes": lambda: f"{data.final['episodes']}",
-        "speed.training": lambda: f"{round(data.speed('training shipped 2'), -2):,.0f}",
-        "speed.of_simulator": lambda: f"{data.speed('training shipped, 2 workers / env_only 2'):.2f}",
-        "speed.of_published": lambda: f"{data.speed('training published, 2 workers / 5,900'):.1f}",
+        **{f"speed.{name}": partial(_speed, data, row, -2, ",.0f") for name, row in SPEEDS.items()},
+        **{f"speed.{name}": partial(_speed, data, row, 2, ".2f") for name, row in RATIOS.items()},
         "search.runs": lambda: str(data.searched),
     }
 
@@ -151,6 +172,10 @@ def _reached(data: Data, name: str) -> str:
     return next(row[sweep.REACHED] for row in data.summary if row["configuration"] == name)
 
 
+def _speed(data: Data, row: str, digits: int, form: str) -> str:
+    return format(round(data.speed(row), digits), form)
+
+
 def _quiet_table(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """How often the lander did nothing on both legs, early in runs that reached 200 later and in those that did not.
 
@@ -181,6 +206,24 @@ def _tuning_table(runs: Sequence[Mapping[str, Any]]) -> str:
     heads = ("seeds", sweep.REACHED, "median", "range", sweep.UNTIL_200["episodes_to_200"])
     rows = [(row["configuration"].partition(" ")[2], row) for row in sweep.summary(runs)]
     return _table([{"overrides": overrides, **{head: row[head] for head in heads}} for overrides, row in rows])
+
+
+def _ablation_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each piece that was left out, by the overrides that do that; the first is the whole recipe."""
+    heads = ("seeds", sweep.REACHED, sweep.UNTIL_200["episodes_to_200"], "median", sweep.BEST)
+    rows = [(row["configuration"].partition(" "), row) for row in sweep.summary(runs)]
+    return _table(
+        [
+            {"": f"`{name}`", "with": overrides or "the recipe", **{head: row[head] for head in heads}}
+            for (name, _, overrides), row in rows
+        ]
+    )
+
+
+def _one_step(data: Data, name: str) -> str:
+    """How many seeds reached 200 whose actions were not held."""
+    rows = {row["configuration"]: row[sweep.REACHED] for row in sweep.summary(data.ablation)}
+    return next(reached for what, reached in rows.items() if what.startswith(f"{name} action_repeat=1 "))
 
 
 def _own_table(data: Data) -> str:

@@ -170,13 +170,13 @@ def plot_gradient_noise(analysis: Mapping[str, Any]) -> Figure:
         variances = [stage["gradient"][name]["variance"] for stage in stages.values()]
         columns = np.arange(len(stages)) + 0.18 * (number - (len(first["gradient"]) - 1) / 2)
         bars = ax.bar(columns, variances, 0.16, label=name, color=colour)
-        ax.bar_label(bars, [f"{variance:.3g}" for variance in variances], fontsize=7)
+        ax.bar_label(bars, [f"{float(f'{variance:.3g}'):,g}" for variance in variances], fontsize=6)
     ax.set_yscale("log")
     ax.set_xticks(
         range(len(stages)), [f"{name},\nafter {stage['episodes']} episodes" for name, stage in stages.items()]
     )
     ax.set_title(f"the policy gradient's variance over {first['batches']} batches, at the same parameters")
-    ax.set_ylabel("sum of the components' variances")
+    ax.set_ylabel("sum of the components' variances\n(logarithmic scale)")
     ax.grid(axis="y", alpha=0.3)
     ax.legend(title="log π(a|s) weighted with", loc="upper left", bbox_to_anchor=(1, 1))
     return fig
@@ -215,7 +215,7 @@ def plot_state_occupancy(analysis: Mapping[str, Any]) -> Figure:
     for (name, stage), (style, colour) in zip(stages.items(), styles, strict=False):
         ends = ", ".join(f"{fraction:.0%} {end}" for end, fraction in stage["time"]["ends"].items())
         left.plot(stage["time"]["height"], linestyle=style, color=colour, label=f"{name} ({ends})")
-    _describe(left, "height, median over the episodes that go on", "height above the pad")
+    _describe(left, "median height over the episodes that still fly", "height above the pad")
     left.legend()
     left.set_xlabel("decision")
     places = {f"{name}, {place}": at for name, stage in stages.items() for place, at in stage["time"]["where"].items()}

@@ -126,7 +126,7 @@ class TestStopping:
         trainer = make_trainer(returns=[1.0, 6.0, 2.0, 7.0, 9.0])
         trainer.train(target_reward=6.0, running_mean_len=4, max_episodes=100)
         assert trainer.training_data["mean_reward"] == [1.0, 6.0, 2.0, 7.0]
-        assert "=== Solved: mean reward 7.0 passed the target, 6" in capsys.readouterr().out
+        assert "=== Target reached: mean reward 7.0 passed the target, 6" in capsys.readouterr().out
 
     def test_target_is_of_the_running_mean_of_so_many_episodes(self):
         trainer = make_trainer(returns=[8.0, 0.0, 8.0, 8.0])
@@ -137,7 +137,7 @@ class TestStopping:
         trainer = make_trainer(returns=[1e6] * 5)
         trainer.train(max_episodes=20, running_mean_len=4)
         assert len(trainer.training_data["mean_reward"]) == 5
-        assert "Solved" not in capsys.readouterr().out
+        assert "Target reached" not in capsys.readouterr().out
 
     def test_a_loader_that_ends_too_soon(self):
         trainer = make_trainer()
