@@ -51,6 +51,8 @@ def run(app: typer.Typer, arguments: list[str]) -> int:
             raise
         print(f"{name}: error: {one_line(error)}", file=sys.stderr)
         return 2
+    finally:
+        ignore_signals()  # the interpreter's end follows: it has nothing more to keep, and would show a traceback
 
 
 def handle_signals() -> None:
@@ -65,10 +67,15 @@ def handle_signals() -> None:
 
 def end_as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt, once: what is kept then, is kept undisturbed by a second signal."""
-    for each in STOPS:
-        signal.signal(each, signal.SIG_IGN)
+    ignore_signals()
     stopped_by.append(number)
     raise KeyboardInterrupt
+
+
+def ignore_signals() -> None:
+    """Have the signals that end a program do nothing from here on."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class TolerantStream(io.TextIOWrapper):

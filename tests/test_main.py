@@ -444,3 +444,17 @@ def test_jupyter_lab_script_starts_from_anywhere(tmp_path):
     result = subprocess.run([ROOT / "jupyter-lab.sh", "--version"], cwd=tmp_path, capture_output=True, text=True)
     assert_done(result)
     assert result.stdout.startswith("4.")
+
+
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+def test_a_signal_at_the_interpreters_end_shows_no_traceback(sent):
+    """Libraries clean up then, and what the handler raised in that was printed."""
+    program = (
+        "import atexit, os, signal, sys, main, typer\n"
+        "app = typer.Typer()\n"
+        "app.command()(lambda: None)\n"
+        f"atexit.register(lambda: (os.kill(os.getpid(), signal.{sent}), print('whole')))\n"
+        "sys.exit(main.run(app, []))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "whole\n", "")
