@@ -12,7 +12,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from Box2D.b2 import edgeShape, fixtureDef, polygonShape, revoluteJointDef, world
 from gymnasium.envs.box2d.lunar_lander import (
     FPS,
     INITIAL_RANDOM,
@@ -30,8 +29,13 @@ from gymnasium.envs.box2d.lunar_lander import (
     SIDE_ENGINE_POWER,
     VIEWPORT_H,
     VIEWPORT_W,
+    Box2D,
     ContactDetector,
     LunarLander,
+    edgeShape,
+    fixtureDef,
+    polygonShape,
+    revoluteJointDef,
 )
 from jaxtyping import Float32
 
@@ -75,7 +79,7 @@ class FastLander(LunarLander):
         """Make ground and lander anew; the first observation, and an empty info."""
         gym.Env.reset(self, seed=seed)
         self._destroy()
-        self.world = world(gravity=(0, self.gravity))
+        self.world = Box2D.b2World(gravity=(0, self.gravity))
         self.world.contactListener_keepref = ContactDetector(self)
         self.world.contactListener = self.world.contactListener_keepref
         self.game_over, self.prev_shaping = False, None
