@@ -134,7 +134,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="hold a hyperparameter for the whole run, as in learn_rate=0.01",
+            help="set a hyperparameter, as in delta=1; one that has an end still goes there, so set learn_rate_end too",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="write the training data to this file")] = None,
@@ -299,7 +299,7 @@ def analyse(
 
 @app.command()
 def figures(
-    out_dir: Annotated[Path, typer.Option(help="where the figures go")],
+    out_dir: Annotated[Path, typer.Option(help="where the figures go; made if missing")],
     seeds: Annotated[
         Path, typer.Option(exists=True, help="what sweep --evaluate wrote", show_default="results/part1_seeds.json")
     ] = RESULTS / "part1_seeds.json",
@@ -309,6 +309,7 @@ def figures(
     dpi: Dpi = 80,
 ) -> None:
     """Draw a sweep's and an analysis's figures as PNGs."""
+    out_dir.mkdir(parents=True, exist_ok=True)
     check_folder_writable(out_dir)
 
     from hw4.study import plots

@@ -13,7 +13,7 @@ from hw4.study.sweep import runs_of, sweep, table
 
 OUT = Path("results/ablation.json")
 SEEDS = range(20)
-# Each is set to what leaves it out. With actions of one step, the discount per step is the recipe's.
+# Each is set to what leaves it out. With actions of one step, the discount of a step is the one that cpg has.
 PIECES: tuple[tuple[str, ...], ...] = (
     (),
     ("action_repeat=1", "gamma=0.985", "gamma_end=0.9925"),

@@ -9,7 +9,7 @@ def part1_pg_hyperparams() -> dict[str, Any]:
         "batch_size": 8,  # episodes: few, so that 6000 episodes make many updates
         "action_repeat": 2,  # steps for which an action is held: to come to rest takes fewer decisions in a row
         "gamma": 0.97,  # of a decision: at first look 33 decisions ahead, which leaves less noise ...
-        "gamma_end": 0.985,  # ... and at last 67: a whole landing
+        "gamma_end": 0.985,  # ... and at last 67: most of a landing
         "beta": 2.0,  # of the entropy loss: at first try everything ...
         "beta_end": -0.5,  # ... and at last, below 0, choose
         "learn_rate": 0.006,  # large steps at first ...
@@ -121,8 +121,8 @@ throughout, because the weights have mean zero in each batch. Nor is its spread 
 one number and its gradient a vector, and a weight that all steps share moves the first without saying anything
 about the second. The table of section 9.5 has both side by side.
 
-*baseline.* The mean of the q-values, so it follows the reward, far below it: it is the mean over all steps of what is
-still to come, discounted.
+*baseline.* The mean of the q-values, so it follows the reward, much nearer to zero: it is the mean over all steps
+of what is still to come, discounted.
 
 *loss_e.* It is $-\beta$ times the entropy's share of its maximum, so it shows two things at once. The share first
 rises, as the other actions are tried, and then falls, as the policy decides. $\beta$ goes down a straight line
@@ -134,7 +134,7 @@ The curve is the same in kind, with the same three parts. At first AAC is no fas
 Then its baseline is the better one. A baseline for the whole batch can tell a good episode from a bad one; one for each
 state can tell, near the ground, a better step from a worse, as both are compared with what is usual *there*. That
 leaves less noise, and AAC spends the gain on holding each action for 3 steps instead of 2. All its other
-hyperparameters are those of `cpg`.
+hyperparameters are those of `cpg`, but for the two that belong to the critic.
 Its `loss_p` begins far from zero and swings more widely than that of `cpg`: its weights are not centred in each
 batch, but state by state, and that is what a critic which is wrong by a constant looks like. `baseline` has no curve
 for AAC, since its baseline is a function.
@@ -149,5 +149,6 @@ engine, against returns that vary by several points for other reasons. Once rest
 points teach the policy to be quiet, and that quickly. That is why runs linger, and then jump. The recipe has a piece
 against each part of this: actions are held for a few steps, so that rest takes fewer decisions; the first policy
 prefers doing nothing, which flight unlearns and the ground, seen later, does not quite; $\beta$ is large while there
-is much to try, and below zero when it is time to choose. `docs/results.md` shows what each of them is worth.
+is much to try, and below zero when it is time to choose. `docs/results.md` looks at what each of them is
+worth, so far on two or three seeds.
 """
