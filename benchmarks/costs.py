@@ -75,10 +75,10 @@ def main() -> None:
     actions = policy_actions(policy, EPISODES)
     make_held = partial(make_fast_env, action_repeat=policy.action_repeat)
     steps = sum(map(len, actions))
-    env = make_fast_env()
-    reset = seconds(lambda: [env.reset(seed=n) for n in range(100)]) / 100
-    show("a reset", reset, digits=0)
     for name, make in (("as Gymnasium makes it", make_env), ("with FastLander", make_fast_env)):
+        env = make()
+        reset = seconds(lambda env=env: [env.reset(seed=n) for n in range(100)]) / 100
+        show(f"a reset {name}", reset, digits=0)
         show(f"a step of the simulator {name}", (seconds(partial(replay, make, actions)) - EPISODES * reset) / steps)
 
     def playing(width: int) -> Callable[[], object]:

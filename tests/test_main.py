@@ -348,9 +348,9 @@ def test_figures_of_something_else_are_refused(tmp_path, option, content):
 
 @pytest.mark.skipif(not (ROOT / "results" / "analysis.json").exists(), reason="students receive no results")
 def test_figures_draws_the_committed_results(tmp_path):
-    assert_done(run("figures", "--out-dir", tmp_path, "--dpi", "20"))
+    assert_done(run("figures", "--out-dir", tmp_path / "new", "--dpi", "20"))
     names = ["critic", "evaluations", "gradient_noise", "reached", "seeds", "time_use"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.png" for name in names]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [f"{name}.png" for name in names]
 
 
 def test_numbers_are_written_anew_in_texts_and_notebooks(tmp_path, monkeypatch, capsys):
