@@ -1,5 +1,5 @@
 # Part of the Makefile above it, where this folder is.
-.PHONY: bench bench-peers mutants seeds ablation faults bench-grading
+.PHONY: bench bench-peers mutants seeds ablation faults fuzz bench-grading
 
 bench: $(INSTALLED)  ## measure the speed of sampling and training
 	$(PY) benchmarks/throughput.py
@@ -14,8 +14,15 @@ seeds: $(INSTALLED)  ## train the runs that the README reports, in hours; starte
 ablation: $(INSTALLED)  ## train the recipe with each of its pieces left out, in hours; started again, it goes on
 	$(PY) benchmarks/ablation.py
 
-faults: $(INSTALLED)  ## kill, stop, starve and damage trainings, and count what is lost (SHARE=0.01 for a minute)
+faults: .venv/.atheris  ## kill, stop, starve and damage trainings, and count what is lost (SHARE=0.01 for a minute)
 	$(PY) -m benchmarks.faults $(if $(SHARE),--share $(SHARE),--out results/faults.txt)
+
+fuzz: .venv/.atheris  ## damage files of every kind by a fuzzer, and read them (FILES=100000)
+	$(PY) -m benchmarks.fuzz_files $(FILES)
+
+.venv/.atheris: $(INSTALLED)
+	$(PY) $(PIP_INSTALL) --no-deps 'atheris>=3,<4'
+	touch $@
 
 bench-grading: $(INSTALLED)  ## check 51 archives, count what is blamed, and time it
 	$(PY) -m benchmarks.grading

@@ -7,6 +7,7 @@ The checker runs this file as a program, under limits: an archive can be made su
 takes much time and memory. It needs only the standard library.
 """
 
+import errno
 import re
 import stat
 import sys
@@ -58,6 +59,10 @@ def unpack(archive: str | Path, folder: str | Path) -> str:
                 left -= _extract(opened, member, folder, left)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise ArchiveError(f"not a complete zip file ({error})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a member that would begin before the file
+            raise
+        raise ArchiveError("not a complete zip file (its members are elsewhere)") from error
     return ids
 
 

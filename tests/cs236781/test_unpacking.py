@@ -175,6 +175,14 @@ def encrypted():
     return bytes(content)
 
 
+def misplaced():
+    """Its last record says that the list of members ends far beyond it, so that members begin before the file."""
+    content = bytearray(zipped(GOOD))
+    where = content.index(b"PK\x05\x06") + 16
+    content[where : where + 4] = (2**32 - 2).to_bytes(4, "little")
+    return bytes(content)
+
+
 LONG = zipped(GOOD, ("hw4-1_2/x", "y" * 1000))
 
 
@@ -189,9 +197,10 @@ LONG = zipped(GOOD, ("hw4-1_2/x", "y" * 1000))
         (b"PK\x03\x04", "not a complete zip file"),
         *((LONG[: len(LONG) * percent // 100], "not a complete zip file") for percent in (30, 60, 95)),
         (zipped(GOOD, compression=zipfile.ZIP_STORED).replace(b"x = 1", b"x = 2"), "not a complete zip file"),
+        (misplaced(), "not a complete zip file"),
     ],
     # By default a part of an id is the archive, and so the time at which a worker made it.
-    ids=["encrypted", "lzma", "no member", "no byte", "text", "start", "30%", "60%", "95%", "changed"],
+    ids=["encrypted", "lzma", "no member", "no byte", "text", "start", "30%", "60%", "95%", "changed", "misplaced"],
 )
 def test_other_files(unpack_all, content, problem):
     with pytest.raises(ArchiveError, match=problem):
