@@ -60,7 +60,7 @@ class TestCommitted:
     def test_the_notebooks_seed_shows_what_the_medians_show(self, committed):
         """As docs/results.md and the notebook's section 11 say: `aac` above `cpg`, and `cpg` above the others."""
         best = {name: [] for name in committed.own}
-        for run in committed.seeds:
+        for run in committed.runs["part1_seeds"]:
             if run["configuration"] in best:
                 best[run["configuration"]].append(run["best_mean_reward"])
         medians = {name: np.median(values) for name, values in best.items()}
@@ -87,7 +87,7 @@ def record(name, seed, reached):
 def data(tmp_path):
     """Two seeds of aac, one of which reaches 200; and the notebook's runs, which are short."""
     made = numbers.Data(tmp_path)
-    made.seeds = [record("aac", 1, 3000), record("aac", 2, None)]
+    made.runs["part1_seeds"] = [record("aac", 1, 3000), record("aac", 2, None)]
     run = {"episode_num": [100, 200], "mean_reward": [190.0, 200.5], "best_mean_reward": [190.0, 200.5]}
     made.own, made.long = {"aac": run}, {**run, "mean_reward": [190.0, 199.0]}
     made.final = {"mean": 12.34, "std": 5.678, "fraction_at_least_200": 0.5, "episodes": 7}
@@ -118,7 +118,7 @@ class TestRewritten:
         assert lines[-4:-2] == ["| `aac` | 200 | 200.5 | 200.5 | 200 |", "| `aac`, long | 15000 | 200.5 | - | - |"]
 
     def test_the_long_run_has_an_end_once_it_is_among_the_seeds(self, data):
-        data.seeds.append(record("aac_long", experiments.SEED, 1000))
+        data.runs["part1_seeds"].append(record("aac_long", experiments.SEED, 1000))
         assert "| `aac`, long | 15000 | 200.5 | 205.2 | - |" in numbers.rewritten("<!--own.table--><!--/-->", data)
 
     def test_twice_is_as_once(self, data):
@@ -139,6 +139,40 @@ def test_speeds_are_read_from_their_table(tmp_path):
         numbers.rewritten("<!--speed.of_published--><!--/-->", data)
 
 
+def test_a_round_is_computed_from_the_costs_of_its_parts(tmp_path):
+    """With 8 episodes of 200 steps: four of them at 20 + 5 us a step take 20 ms, and the update 2 ms more."""
+    (tmp_path / "results").mkdir()
+    rows = dict.fromkeys(numbers.COSTS.values(), "10.04 us")
+    rows[numbers.COSTS["step"]], rows[numbers.COSTS["update_600"]] = "20.0 us", "2.00 ms"
+    rows |= {
+        numbers.COSTS[f"playing_{width}"]: f"{cost} us" for width, cost in ((1, 10.0), (2, 5.0), (4, 5.0), (8, 4.0))
+    }
+    text = "".join(f"{row}     {cost}\n" for row, cost in rows.items())
+    (tmp_path / "results" / "costs.txt").write_text(text)
+    data = numbers.Data(tmp_path)
+    assert numbers.rewritten("<!--cost.reset--><!--/-->", data) == "<!--cost.reset-->10 us<!--/-->"
+    assert numbers.rewritten("<!--rounds.table--><!--/-->", data).splitlines()[2:-2] == [
+        "| workers | most episodes for one | $c$ | round | speed |",
+        "| --- | --- | --- | --- | --- |",
+        "| 1 | 8 | 24 us | 40 ms | 1.0 |",
+        "| 2 | 4 | 25 us | 22 ms | 1.8 |",
+        "| 4 | 2 | 25 us | 12 ms | 3.4 |",
+        "| 8 or more | 1 | 30 us | 8 ms | 5.0 |",
+    ]
+
+
+def test_a_peer_s_levels_are_medians_of_the_seeds_that_passed_them():
+    def run(name, **passed):
+        levels = {level: {"seconds": seconds, "episodes": 100 * seconds} for level, seconds in passed.items()}
+        return {"name": name, "steps_per_second": 1234.5, "best_mean_reward": 150.0, "passed": levels}
+
+    others = [run(name) for name in numbers.PEERS if name != "a2c zoo"]
+    runs = [run("a2c zoo", **{"100": 4, "150": 7}), run("a2c zoo", **{"100": 6}), *others]
+    assert numbers._peers_table(runs).splitlines()[-1] == (
+        "| A2C, the Zoo's settings | 1,230 | 150.0 | 2 of 2: 5 s, 500 ep | 1 of 2: 7 s, 700 ep | 0 of 2 |"
+    )
+
+
 def test_how_often_the_lander_did_nothing():
     """Of twenty entries the fifth to the ninth count: the others are larger here."""
 
@@ -156,7 +190,7 @@ def test_how_often_the_lander_did_nothing():
 
 def test_what_was_tried_has_a_row_for_each_set_of_overrides(data):
     tried = [{**record("aac", seed, 3000), "overrides": ["beta=2.0", "delta=1.0"]} for seed in (0, 1)]
-    data.tuning = [*tried, record("aac", 0, 2000)]
+    data.runs["tuning"] = [*tried, record("aac", 0, 2000)]
     assert numbers.rewritten("<!--tuning.table--><!--/-->", data).splitlines()[4:6] == [
         "| beta=2.0 delta=1.0 | 2 | 2 of 2 | 210.0 | 210.0 to 210.0 | 3000 |",
         "|  | 1 | 1 of 1 | 210.0 | 210.0 to 210.0 | 2000 |",
@@ -164,7 +198,7 @@ def test_what_was_tried_has_a_row_for_each_set_of_overrides(data):
 
 
 def test_an_ablation_has_a_row_for_the_recipe_and_for_each_piece(data):
-    data.ablation = [record("aac", 0, 2000), {**record("aac", 0, None), "overrides": ["beta_end=0.0"]}]
+    data.runs["ablation"] = [record("aac", 0, 2000), {**record("aac", 0, None), "overrides": ["beta_end=0.0"]}]
     assert numbers.rewritten("<!--ablation.table--><!--/-->", data).splitlines()[4:6] == [
         "| `aac` | the recipe | 1 | 1 of 1 | 2000 | 210.0 | 210.0 (210.0 to 210.0) |",
         "| `aac` | beta_end=0.0 | 1 | 0 of 1 | - | 210.0 | 210.0 (210.0 to 210.0) |",
@@ -172,5 +206,6 @@ def test_an_ablation_has_a_row_for_the_recipe_and_for_each_piece(data):
 
 
 def test_how_many_seeds_got_there_with_actions_of_one_step(data):
-    data.ablation = [{**record("cpg", 0, 2000), "overrides": ["action_repeat=1", "gamma=0.99"]}, record("cpg", 0, None)]
+    held_not = {**record("cpg", 0, 2000), "overrides": ["action_repeat=1", "gamma=0.99"]}
+    data.runs["ablation"] = [held_not, record("cpg", 0, None)]
     assert numbers.rewritten("By <!--one_step.cpg--><!--/-->.", data) == "By <!--one_step.cpg-->1 of 1<!--/-->."
