@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 import imageio_ffmpeg
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, NavigableString, Tag
 from nbformat import NotebookNode
 
 _log = logging.getLogger(__name__)
@@ -152,6 +152,19 @@ def _name_figures_and_films(page: BeautifulSoup, cells: dict[str, NotebookNode])
                 item["role"] = "img"
             if item.name == "video":
                 _prepare_film(page, item, name)
+        _leave_out_names(tag)
+
+
+def _leave_out_names(cell: Tag) -> None:
+    """Take the comments with names out of the code that is shown: they tell what there is to be seen below."""
+    for comment in cell.select(".jp-InputArea .c1"):
+        before, after = comment.previous_sibling, comment.next_sibling
+        indented = before.rstrip(" ") if isinstance(before, NavigableString) else "\n"
+        if _ALT.fullmatch(comment.text) and indented.endswith("\n") and isinstance(after, NavigableString):
+            if isinstance(before, NavigableString):
+                before.replace_with(indented)
+            after.replace_with(after.removeprefix("\n"))
+            comment.extract()
 
 
 def _names(source: str, figures: int) -> Iterator[str]:

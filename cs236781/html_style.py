@@ -52,6 +52,9 @@ _ANSI = "".join(
 )
 
 _LAYOUT = """
+@property --more-left { syntax: "<length>"; inherits: false; initial-value: 0px; }
+@property --more-right { syntax: "<length>"; inherits: false; initial-value: 0px; }
+@keyframes more { from { --more-right: 3rem; } to { --more-left: 3rem; } }
 html { scroll-padding-top: 1rem; }
 body.jp-Notebook { margin: 0; background: var(--jp-layout-color0); color: var(--jp-content-font-color1); }
 main, .contents { box-sizing: border-box; max-width: 62rem; margin: 0 auto; padding: 1rem; }
@@ -74,6 +77,12 @@ main img { background: #fff; } /* figures with a transparent ground are drawn fo
 :is(h1, h2, h3, h4, h5, h6):hover > .heading-link, .heading-link:focus { opacity: 1; }
 
 .scroll { display: block; position: relative; overflow-x: auto; overflow-y: hidden; padding: 0.15rem 0; }
+@media screen { /* what scrolls fades towards where there is more of it; what fits has no timeline, and so no fade */
+  .scroll {
+    mask: linear-gradient(90deg, transparent, #000 var(--more-left) calc(100% - var(--more-right)), transparent);
+    animation: more linear; animation-timeline: scroll(self inline);
+  }
+}
 .scroll > table { margin: 0.5rem 0 !important; }
 .scroll-stop { display: none; }
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }

@@ -309,6 +309,26 @@ def test_what_is_wide_can_be_reached_on_a_phone(wide_page):
     assert wide_page.evaluate(OUT_OF_REACH, PHONE[0]) == []
 
 
+# How far each box that scrolls fades out at its right, and then, scrolled to its end, at its left.
+FADES = """() => [...document.querySelectorAll(".scroll")].map(async box => {
+    const fade = name => getComputedStyle(box).getPropertyValue(name);
+    const right = fade("--more-right");
+    box.scrollLeft = 1e6;
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    return [box.scrollWidth > box.clientWidth, right !== "0px", fade("--more-left") !== "0px"];
+})"""
+
+
+@pytest.mark.parametrize(("columns", "is_wide"), [(20, True), (2, False)])
+def test_what_scrolls_on_a_phone_fades_out_and_nothing_else(browser, tmp_path, columns, is_wide):
+    table = new_markdown_cell("|" + "long_name|" * columns + "\n|" + "-|" * columns)
+    nbformat.write(new_notebook(cells=[table]), tmp_path / "table.ipynb")
+    address = export_html([tmp_path / "table.ipynb"], tmp_path / "page.html").as_uri()
+    with browser.new_context(viewport={"width": PHONE[0], "height": PHONE[1]}, offline=True) as context:
+        faded = visit(context, address).page.evaluate(f"async () => Promise.all(({FADES})())")
+    assert faded == [[is_wide] * 3]
+
+
 # --- the page for everybody
 
 

@@ -109,6 +109,15 @@ def test_names_of_figures(page, source, figures, names):
     assert [image["alt"] for image in shown.find_all("img")] == names
 
 
+def test_a_name_is_not_among_the_code_that_is_shown(page):
+    source = "# alt: One\nif x:\n    # alt: Two\n    f()\n\n# alt: Three\ng()  # alt: no name\n# a remark"
+    shown = page(plotted(source, 3))
+    assert [image["alt"] for image in shown.find_all("img")] == ["One", "Two", "Three"]
+    assert shown.select_one(".jp-InputArea pre").text.strip("\n") == (
+        "if x:\n    f()\n\ng()  # alt: no name\n# a remark"
+    )
+
+
 def test_figures_that_are_named_already_keep_their_names(page):
     shown = page(plotted("f()", kind="text/html", data=f'<img alt="A name" src="data:image/png;base64,{PNG}">'))
     assert shown.img["alt"] == "A name"
