@@ -23,6 +23,7 @@ PIECES: tuple[tuple[str, ...], ...] = (
     ("initial_logits=[0.0, 0.0, 0.0, 0.0]",),
     ("orthogonal=False",),
     ("activation=relu",),
+    ("gamma=0.985", "orthogonal=False", "activation=relu"),  # the three that look least needed, at once
 )
 PIECE_OF_AAC = ("value_scale=1.0",)
 

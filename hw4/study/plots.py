@@ -86,7 +86,7 @@ def plot_seeds(runs: Sequence[Record]) -> Figure:
     """
     fig = _grid()
     for ax, name in zip(fig.axes, PANELS, strict=True):
-        for config, group in group_by_configuration(runs).items():
+        for config, group in group_by_configuration(_but_long(runs)).items():
             if name in group[0]["curves"]:
                 episodes = group[0]["curves"]["episode_num"]
                 middle, low, high = bootstrap_ci(np.array([run["curves"][name] for run in group]))
@@ -125,7 +125,7 @@ def plot_evaluations(runs: Sequence[Record]) -> Figure:
 def plot_fraction_reached(runs: Sequence[Record]) -> Figure:
     """The fraction of seeds whose mean reward of the last 100 episodes has reached 200, against the episodes played."""
     fig, ax = _subplots(height=3.2)
-    for config, group in group_by_configuration(runs).items():
+    for config, group in group_by_configuration(_but_long(runs)).items():
         reached = sorted(run["episodes_to_200"] for run in group if run["episodes_to_200"] is not None)
         episodes = [0, *reached, group[0]["episodes"]]
         percent = [100 * k / len(group) for k in (*range(len(reached) + 1), len(reached))]
@@ -240,10 +240,10 @@ def plot_race(runs: Sequence[Record], own: Mapping[str, Mapping[str, Any]] | Non
 
     Seeds that never get there stand in a column of their own, and count as later than all others.
 
-    :param runs: a sweep's records. The long runs, which begin as `aac` does, are left out.
+    :param runs: a sweep's records.
     :param own: {configuration: training_data} of the notebook's seed; it is drawn as a ring.
     """
-    groups = group_by_configuration([run for run in runs if run["configuration"] != LONG_NAME])
+    groups = group_by_configuration(_but_long(runs))
     fig, axes = _subplots(ncols=len(LEVELS), height=0.6 + 0.45 * len(groups), sharex=True, sharey=True)
     end = max(run["episodes"] for group in groups.values() for run in group)
     never = 1.12 * end
@@ -322,6 +322,11 @@ def group_by_configuration(runs: Sequence[Record]) -> dict[str, list[Record]]:
     """A sweep's records by their configuration, in the order of COLOURS."""
     groups = {name: [run for run in runs if run["configuration"] == name] for name in COLOURS}
     return {name: group for name, group in groups.items() if group}
+
+
+def _but_long(runs: Sequence[Record]) -> Sequence[Record]:
+    """Those but the long ones, which begin as `aac` does and draw out the axis; all, where there are no others."""
+    return [run for run in runs if run["configuration"] != LONG_NAME] or runs
 
 
 def _subplots(*, height: float, **grid: Any) -> tuple[Figure, Any]:

@@ -135,6 +135,14 @@ def test_ends_that_are_close_are_named_one_above_the_other():
     assert high - low > 1
 
 
+@pytest.mark.parametrize("draw", [plots.plot_seeds, plots.plot_fraction_reached])
+def test_long_runs_do_not_draw_out_the_axis_of_the_others(draw):
+    long = {**record("aac_long", 1, 250.0), "episodes": 1000}
+    names = {label.split()[0].rstrip(":") for ax in draw([*RUNS, long]).axes for label in curves(ax)}
+    assert names == {"aac", "vpg"}
+    assert {label.split()[0].rstrip(":") for ax in draw([long]).axes for label in curves(ax)} == {"aac_long"}
+
+
 class TestRace:
     RUNS = (
         record("aac", 1, 250.0, episodes_to_200=40),
