@@ -154,7 +154,7 @@ def train(
     if out is not None:
         check_file_writable(out)
 
-    from hw4 import experiments
+    from hw4 import experiments, runs
 
     def stop(training_data: dict[str, Any]) -> None:
         raise KeyboardInterrupt
@@ -175,6 +175,8 @@ def train(
         data = experiments.train_config(config, on_interrupt=stop, **how)
     else:
         data = experiments.train_into(config, out, **how)
+    if checkpoint is not None:
+        runs.check_best(checkpoint, data)
     if data.get("episode_num"):
         figures = f"mean reward {data['mean_reward'][-1]:.2f} at the end, {data['best_mean_reward'][-1]:.2f} at best"
         print(f"{config}: {data['episode_num'][-1]} episodes, {figures}")

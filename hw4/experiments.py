@@ -113,7 +113,8 @@ def train_into(
 ) -> dict[str, Any]:
     """As `train_config`, and write the results file. A run whose results are there already is not trained again.
 
-    :param out: the file; after Ctrl-C it holds what there is, and the same call goes on where there are checkpoints.
+    :param out: the file; other configurations in it stay. After Ctrl-C it holds what there is, and the same call goes
+        on where there are checkpoints.
     :raises ValueError: if the file is of another run; the message says what differs.
     :raises KeyboardInterrupt: after Ctrl-C, once all is kept.
     """
@@ -121,14 +122,15 @@ def train_into(
 
     def keep(training_data: dict[str, Any]) -> None:
         if len(training_data.get("episode_num", [])) > len(earlier.get("episode_num", [])):
-            dump_training_data({name: training_data}, out)
+            dump_training_data({**held, name: training_data}, out)
             print(f"results so far: {out}")
         raise KeyboardInterrupt
 
     with lock_outputs(out):
         if restart:
             runs.set_aside(out)
-        earlier: dict[str, Any] = load_training_data(out).get(name, {"run": {}}) if out.exists() else {}
+        held = load_training_data(out) if out.exists() else {}
+        earlier: dict[str, Any] = held.get(name, {"run": {}}) if out.exists() else {}
         if earlier:
             found = earlier.get("run") or {"configuration": "not said"}
             seed = found.get("seed") if seed is None else seed
@@ -139,7 +141,7 @@ def train_into(
                 print(f"=== This run is finished already: {out}")
                 return earlier
         data = train_config(name, hp=hp, seed=seed, restart=restart, on_interrupt=keep, **train_kwargs)
-        dump_training_data({name: data}, out)
+        dump_training_data({**held, name: data}, out)
     print(f"results: {out}")
     return data
 
@@ -195,8 +197,18 @@ def run_or_load(
     path = Path(filename)
     states = {name: path.with_name(f".{path.stem}_{name}.dat") for name in names}
     if path.exists() and not force_run:
-        print(f"=== results file {filename} exists, skipping its experiments.")
-        return load_training_data(filename)
+        found = load_training_data(filename)
+        unfinished = [name for name in names if not is_whole(found, name)]
+        if not unfinished:
+            print(f"=== results file {filename} exists, skipping its experiments.")
+            asked = {"seed": train_kwargs.get("seed"), "max_episodes": max_episodes}
+            for name in names:
+                run = found[name].get("run", {})
+                differences = [f"{what} {run[what]}" for what, value in asked.items() if run.get(what, value) != value]
+                if differences:
+                    runs.say(f"=== Its {name} is of {' and '.join(differences)}, which is not what was asked for.")
+            return found
+        runs.say(f"=== {filename} does not hold a whole run of {', '.join(unfinished)}")
     results: dict[str, dict[str, Any]] = {}
 
     def keep_apart(training_data: dict[str, Any]) -> None:
@@ -207,6 +219,8 @@ def run_or_load(
             raise KeyboardInterrupt
 
     with lock_outputs(path):
+        if not force_run:
+            runs.set_aside(path)
         for name, state in states.items():
             print(f"=== Experiment {name}")
             kept = {"latest_file": state, "other_runs_aside": True, "on_interrupt": keep_apart}
@@ -271,10 +285,12 @@ def run_experiments(
     **train_kwargs: Any,
 ) -> None:
     """Train the whole assignment: the four configurations, aac, and the long run; what has its file is skipped."""
+    final = Path(checkpoints_dir) / CHECKPOINT_FILE_FINAL
+    if final.exists():
+        load_checkpoint(final)  # a damaged one is not found after an hour
     train_kwargs = {"seed": SEED, **train_kwargs}
     run_or_load(Path(results_dir) / RESULTS_FILE, CONFIG_NAMES[:4], max_episodes=max_episodes, **train_kwargs)
     run_or_load(Path(results_dir) / RESULTS_FILE_AAC, CONFIG_NAMES[4:], max_episodes=max_episodes, **train_kwargs)
-    final = Path(checkpoints_dir) / CHECKPOINT_FILE_FINAL
     if final.exists():
         print(f"=== checkpoint {final} exists, skipping the long run.")
     else:

@@ -6,6 +6,7 @@ of. So the same command, given again, goes on from the newer one: what follows i
 """
 
 import math
+import os
 import platform
 import sys
 import time
@@ -98,13 +99,27 @@ def _as_list(value: Any) -> Any:
     return list(map(_as_list, value)) if isinstance(value, (list, tuple)) else value
 
 
+def check_best(checkpoints_file: Path, training_data: Mapping[str, list]) -> None:
+    """Raise a ValueError unless the checkpoint of a finished run's best policy is there, and whole.
+
+    It is not where the disk was full, or the file was removed since. What would make it is the run, from its beginning.
+    """
+    wrong = f"The run is finished, but {checkpoints_file} is not its best checkpoint"
+    try:
+        found = load_checkpoint(checkpoints_file).get("best_mean_reward")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{wrong}: {error}. To play the run again, and keep what is there aside: --restart") from None
+    if training_data.get("episode_num") and found != training_data["best_mean_reward"][-1]:
+        raise ValueError(f"{wrong}, which could not be written. To play the run again, and keep this aside: --restart")
+
+
 def set_aside(*files: Path) -> None:
-    """Rename files that are there, so that nothing is written over them."""
+    """Rename files that are there, so that nothing is written over them. A link stays, and its target is renamed."""
     for file in files:
         if file.exists():
-            number = next(n for n in range(1, 10**6) if not file.with_stem(f"{file.stem}_before{n}").exists())
-            aside = file.with_stem(f"{file.stem}_before{number}")
-            file.rename(aside)
+            target = Path(os.path.realpath(file))
+            number = next(n for n in range(1, 10**6) if not target.with_stem(f"{target.stem}_before{n}").exists())
+            aside = target.rename(target.with_stem(f"{target.stem}_before{number}"))
             say(f"=== {file} is kept as {aside.name}")
 
 

@@ -3,6 +3,7 @@
 `experiments` gives the runs their names, and calls `train_rl` here.
 """
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable, Sequence
@@ -23,10 +24,18 @@ from hw4.optim import choose_device, make_optimizer, make_schedule
 from hw4.rl_pg import PolicyAgent, PolicyNet, PolicyTrainer
 from hw4.rollout.collect import episode_seed
 from hw4.rollout.lander import make_fast_env
-from hw4.rollout.loader import OnPolicyLoader, available_cpus, default_num_workers, torch_threads
+from hw4.rollout.loader import (
+    LoaderWorkerError,
+    OnPolicyLoader,
+    available_cpus,
+    default_num_workers,
+    torch_threads,
+)
 
 MAX_EPISODES = 6000
 MAX_SEED = 2**63 - 1
+MAX_COUNT = 10**9  # of episodes
+MAX_WORKERS = 1000
 MANY_PARAMETERS = 50_000
 
 
@@ -73,6 +82,8 @@ def train_rl(
     :return: the trainer's lists; "model_state", the parameters as a state dict of CPU tensors; and "run", what the run
         was and whether it is "finished". Ctrl-C ends the training early and returns what there is.
     :raises ValueError: if a file is of another run; the message says what differs.
+    :raises LoaderWorkerError: if a process that plays fails; the latest state is saved, and `on_interrupt` called.
+    :raises FloatingPointError: if training diverges; `on_interrupt` is called, without the parameters.
     """
     check_hyperparams(hp)
     check_run(
@@ -82,6 +93,7 @@ def train_rl(
         target_reward=target_reward,
         running_mean_len=running_mean_len,
     )
+    max_episodes, running_mean_len = int(max_episodes), int(running_mean_len)  # NumPy's numbers, too
     learner_device = choose_device(device) if isinstance(device, str) else device
     best = None if checkpoints_file is None else Path(checkpoints_file)
     latest = Path(latest_file) if latest_file is not None else None if best is None else runs.latest_of(best)
@@ -92,7 +104,7 @@ def train_rl(
         wanted = partial(runs.run_of, configuration, hp, max_episodes, target_reward, running_mean_len)
         run, start = _run_and_start(files, wanted, seed, other_runs_aside)
         seed = run["seed"]
-        num_workers = min(default_num_workers(), hp["batch_size"]) if num_workers is None else num_workers
+        num_workers = min(default_num_workers(), hp["batch_size"]) if num_workers is None else int(num_workers)
         print(f"hyperparams: {hp}, seed: {seed}")
 
         if make_env is None:
@@ -129,6 +141,7 @@ def train_rl(
         trainer.checkpoint_info |= {"run": run, "finished": False}
         saver = runs.Saver(trainer, latest, post_batch_fn)
         finished = False
+        failure: Exception | None = None
         if start is not None:
             loader.next_episode = trainer.resume(start[0])
             finished = start[1].get("finished", False)
@@ -141,12 +154,23 @@ def train_rl(
                 finished = True
                 saver.save(finished=True)
         except KeyboardInterrupt:
+            saver.save(finished=finished)
+            if not finished:
+                print("=== Training was interrupted; what was learned so far is kept.")
+        except LoaderWorkerError as error:  # no update was made since the last batch
             saver.save()
-            print("=== Training was interrupted; what was learned so far is kept.")
-        model_state = {name: tensor.detach().cpu().clone() for name, tensor in p_net.state_dict().items()}
-        training_data = {**trainer.training_data, "model_state": model_state, "run": {**run, "finished": finished}}
+            failure = error
+        except FloatingPointError as error:
+            failure = error
+        training_data = {**trainer.training_data, "run": {**run, "finished": finished}}
+        if not isinstance(failure, FloatingPointError):
+            states = p_net.state_dict().items()
+            training_data["model_state"] = {name: tensor.detach().cpu().clone() for name, tensor in states}
     if not finished and on_interrupt is not None:
-        on_interrupt(training_data)
+        with contextlib.suppress(*[KeyboardInterrupt] if failure else []):
+            on_interrupt(training_data)
+    if failure is not None:
+        raise failure
     return training_data
 
 
@@ -158,21 +182,20 @@ def _run_and_start(
     :param wanted: makes of a seed what the run is.
     :raises ValueError: if the files are of another run, and are not to be kept aside.
     """
-    start = runs.newest(files)
-    if seed is None:
-        drawn = int(np.random.SeedSequence().generate_state(1)[0])
-        seed = drawn if start is None else runs.run_in(start[1]).get("seed", drawn)
-    run = wanted(seed)
-    if start is not None:
-        try:
-            runs.check_same(runs.run_in(start[1]), run, start[0])
-        except ValueError as error:
-            if not other_runs_aside:
-                raise
-            runs.say(f"=== {error}")
-            runs.set_aside(*files)
-            start = None
-    return run, start
+    drawn = int(np.random.SeedSequence().generate_state(1)[0])
+    try:
+        start = runs.newest(files)
+        found = {} if start is None else runs.run_in(start[1])
+        run = wanted(int(found.get("seed", drawn) if seed is None else seed))
+        if start is not None:
+            runs.check_same(found, run, start[0])
+        return run, start
+    except ValueError as error:
+        if not other_runs_aside:
+            raise
+        runs.say(f"=== {error}")
+        runs.set_aside(*files)
+        return wanted(drawn if seed is None else int(seed)), None
 
 
 def _shared_network(net_type: type[PolicyNet], env: gym.Env, hp: dict[str, Any], seed: int) -> PolicyNet:
@@ -196,13 +219,14 @@ def check_run(
     target_reward: float = math.inf,
 ) -> None:
     """Refuse what no run can have with a ValueError."""
-    numbers = {"seed": (seed, 0), "num_workers": (num_workers, 0)}
-    numbers |= {"max_episodes": (max_episodes, 1), "running_mean_len": (running_mean_len, 1)}
-    for name, (value, smallest) in numbers.items():
+    lengths = {"max_episodes": max_episodes, "running_mean_len": running_mean_len}
+    numbers = {"seed": (seed, 0, MAX_SEED), "num_workers": (num_workers, 0, MAX_WORKERS)}
+    numbers |= {name: (value, 1, MAX_COUNT) for name, value in lengths.items()}
+    for name, (value, smallest, largest) in numbers.items():
         if value is not None:
             check_count(name, value, smallest)
-    if seed is not None and seed > MAX_SEED:
-        raise ValueError(f"seed must be a whole number up to {MAX_SEED}, got {seed}")
+            if value > largest:
+                raise ValueError(f"{name} must be a whole number up to {largest}, got {value}")
     if not isinstance(target_reward, (int, float)) or math.isnan(target_reward):
         raise ValueError(f"target_reward must be a number, got {target_reward!r}")
 

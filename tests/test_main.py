@@ -297,6 +297,14 @@ def test_a_finished_training_says_so(trained):
     assert "finished already" in result.stdout
 
 
+def test_a_finished_training_without_its_checkpoint_is_an_error(trained, tmp_path):
+    shutil.copy(trained / "r.dat", tmp_path)
+    arguments = "train vpg --episodes 8 --set batch_size=4 --seed 0 --num-workers 0 --out r.dat --checkpoint c.dat"
+    result = run(*arguments.split(), cwd=tmp_path)
+    assert result.returncode == 2
+    assert re.fullmatch(r"main\.py train: error: .* finished, but c\.dat .*: --restart\n", result.stderr)
+
+
 def test_evaluate_prints_json_alone(trained):
     result = run("evaluate", "c.dat", "--episodes", "3", "--seed", "1", "--greedy", "--json", cwd=trained)
     assert_done(result)

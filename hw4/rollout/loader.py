@@ -45,6 +45,7 @@ from hw4.rollout.lander import make_fast_env
 ORPHAN_CHECK_SECONDS = 1.0
 CLOSE_GRACE_SECONDS = 0.5
 TRIM_EVERY = 25  # batches
+DESCRIPTORS = 8  # that a worker takes of the learner's, or a few more
 
 
 class LoaderWorkerError(RuntimeError):
@@ -225,7 +226,13 @@ class _Workers:
             generator=torch.Generator(),  # it draws a seed for the workers, and would take it from the caller's
             in_order=False,  # who is free plays next; batches are put in order by the episodes' numbers
         )
-        self.iterator: Any = iter(loader)
+        check_descriptors(DESCRIPTORS * (num_workers + 1))
+        try:
+            self.iterator: Any = iter(loader)
+        except BaseException:  # those that were started wait for a batch
+            self.stream.closing.set()
+            self.stream.ask_for(0)
+            raise
 
     def play(self, count: int) -> dict[int, Record]:
         """Have the next `count` episodes played; by number."""
@@ -262,6 +269,21 @@ class _Workers:
             self.iterator._shutdown_workers()  # what the iterator's own __del__ does, but now
         finally:
             stop.cancel()
+
+
+def check_descriptors(count: int) -> None:
+    """Raise an OSError unless so many more files can be open: a DataLoader that is half begun does not end well."""
+    opened: list[int] = []
+    try:
+        for _ in range(count):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        raise OSError(
+            f"too few files may be open for workers ({error.strerror}): raise ulimit -n, or play with num_workers=0"
+        ) from None
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def _as_it_is(item: Any) -> Any:

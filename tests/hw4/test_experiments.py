@@ -130,6 +130,24 @@ class TestTrainInto:
         with pytest.raises(ValueError, match=r"old\.dat is of another run: configuration is 'not said'"):
             self.train(tmp_path / "old.dat")
 
+    def test_other_configurations_in_the_file_stay(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            self.train(tmp_path / "r.dat", post_batch_fn=InterruptAt(0))
+        other = short_training("vpg")
+        dump_training_data({"vpg": other, **load_training_data(tmp_path / "r.dat")}, tmp_path / "r.dat")
+        with pytest.raises(KeyboardInterrupt):
+            self.train(tmp_path / "r.dat", post_batch_fn=InterruptAt(1))
+        assert same_training(load_training_data(tmp_path / "r.dat")["vpg"], other)
+        self.train(tmp_path / "r.dat")
+        results = load_training_data(tmp_path / "r.dat")
+        assert same_training(results["vpg"], other)
+        assert same_training(results["cpg"], short_training())
+
+    def test_a_run_that_fails_keeps_its_results(self, tmp_path):
+        with pytest.raises(FloatingPointError):
+            self.train(tmp_path / "r.dat", hp={**HP, "learn_rate_end": 1e300}, max_episodes=300)
+        assert load_training_data(tmp_path / "r.dat")["cpg"]["episode_num"] == [3]
+
     def test_a_restart_keeps_the_results_aside(self, tmp_path):
         self.train(tmp_path / "r.dat")
         self.train(tmp_path / "r.dat", seed=2, restart=True)
@@ -145,6 +163,8 @@ class TestRefused:
         [
             *({name: value} for name in ("seed", "num_workers") for value in (-1, "1", 1.5)),
             {"seed": 2**63},
+            {"num_workers": 1001},
+            {"max_episodes": 10**9 + 1},
             *({name: value} for name in ("max_episodes", "running_mean_len") for value in (0, 1.5, "10")),
             *({"target_reward": value} for value in (math.nan, "200", None)),
             {"device": "tpu"},
@@ -213,6 +233,28 @@ class TestRunOrLoad:
         assert run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT) == {"vpg": {"loss_p": [1.0]}}
         run_or_load(tmp_path / "exp.dat", ["vpg"], force_run=True, **SHORT)
         assert load_training_data(tmp_path / "exp.dat")["vpg"]["episode_num"] == [3, 6]
+
+    def test_a_file_of_other_runs_is_kept_aside(self, tmp_path, capsys):
+        dump_training_data({"cpg": {"loss_p": [1.0]}}, tmp_path / "exp.dat")
+        assert same_training(run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT)["vpg"], train_config("vpg", **SHORT))
+        assert load_training_data(tmp_path / "exp_before1.dat") == {"cpg": {"loss_p": [1.0]}}
+        assert "exp.dat does not hold a whole run of vpg" in capsys.readouterr().err
+
+    def test_an_unfinished_run_is_trained_to_its_end(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            experiments.train_into("vpg", tmp_path / "exp.dat", post_batch_fn=InterruptAt(0), **SHORT)
+        assert same_training(run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT)["vpg"], train_config("vpg", **SHORT))
+
+    def test_says_what_a_file_was_trained_with_that_was_not_asked_for(self, tmp_path, capsys):
+        run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT)
+        assert "not what was asked for" not in capsys.readouterr().err
+        run_or_load(tmp_path / "exp.dat", ["vpg"], **{**SHORT, "seed": 2, "max_episodes": 9})
+        assert "Its vpg is of seed 1 and max_episodes 6, which is not what" in capsys.readouterr().err
+
+    def test_a_damaged_state_is_kept_aside(self, tmp_path):
+        (tmp_path / ".exp_vpg.dat").write_bytes(b"half")
+        assert same_training(run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT)["vpg"], train_config("vpg", **SHORT))
+        assert (tmp_path / ".exp_vpg_before1.dat").read_bytes() == b"half"
 
     def test_a_target_that_is_reached_is_no_interruption(self, tmp_path):
         results = run_or_load(tmp_path / "exp.dat", ["vpg"], target_reward=-1e9, running_mean_len=3, **SHORT)
@@ -301,7 +343,14 @@ def test_run_experiments_trains_what_has_no_file_yet(tmp_path, monkeypatch, caps
         (tmp_path / "part1_exp_aac.dat", NAMES[4:], {"max_episodes": 5, "seed": experiments.SEED, "num_workers": 0}),
         (tmp_path, {"max_episodes": 7, "target_reward": 290.0, "seed": experiments.SEED, "num_workers": 0}),
     ]
-    (tmp_path / "Beresheet-v2-ac_final.dat").touch()
+    short_training(checkpoints_file=tmp_path / "Beresheet-v2-ac_final.dat")
     run_experiments(tmp_path, tmp_path, seed=1)
     assert len(runs) == 5
     assert "skipping the long run" in capsys.readouterr().out
+
+
+def test_run_experiments_finds_a_damaged_final_checkpoint_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "run_or_load", lambda *_args, **_kwargs: pytest.fail("began"))
+    (tmp_path / "Beresheet-v2-ac_final.dat").touch()
+    with pytest.raises(ValueError, match=r"ac_final\.dat is not a checkpoint"):
+        run_experiments(tmp_path, tmp_path)

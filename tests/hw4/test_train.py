@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 from torch import nn
 
 from hw4 import runs, train, training
@@ -14,7 +15,7 @@ from hw4.env import check_env, make_env
 from hw4.experiments import hyperparams_of
 from hw4.files import load_checkpoint, save_checkpoint
 from hw4.rl_pg import PolicyAgent, VanillaPolicyGradientLoss
-from hw4.rollout.loader import torch_threads
+from hw4.rollout.loader import LoaderWorkerError, torch_threads
 from hw4.train import sync_policy, train_rl
 from tests import toy
 from tests.short import HP, SHORT, WORKERS, InterruptAt, same_training, short_training
@@ -121,6 +122,32 @@ class TestOtherSolutions:
         assert {tensor.device.type for tensor in data["model_state"].values()} == {"cpu"}
 
 
+def test_numpys_whole_numbers_are_numbers(tmp_path):
+    numbers = {name: np.int64(SHORT[name]) for name in ("seed", "num_workers", "max_episodes")}
+    assert same_training(short_training(**numbers, checkpoints_file=tmp_path / "c.dat"), short_training(max_episodes=6))
+
+
+class TestCheckBest:
+    """Whether the best checkpoint of a finished run is there."""
+
+    def test_it_is(self, tmp_path):
+        runs.check_best(tmp_path / "c.dat", short_training(checkpoints_file=tmp_path / "c.dat"))
+
+    def test_it_is_not(self, tmp_path):
+        with pytest.raises(ValueError, match=r"is finished, but .*c\.dat is not its best .*no file.*: --restart"):
+            runs.check_best(tmp_path / "c.dat", short_training())
+
+    def test_it_is_damaged(self, tmp_path):
+        (tmp_path / "c.dat").write_bytes(b"half")
+        with pytest.raises(ValueError, match=r"is not its best checkpoint: .*c\.dat is not a checkpoint.*: --restart"):
+            runs.check_best(tmp_path / "c.dat", short_training())
+
+    def test_it_is_an_earlier_one(self, tmp_path):
+        data = short_training(checkpoints_file=tmp_path / "c.dat")
+        with pytest.raises(ValueError, match="is not its best checkpoint, which could not be written"):
+            runs.check_best(tmp_path / "c.dat", {**data, "best_mean_reward": [1e6]})
+
+
 def test_sync_policy_copies_parameters_and_buffers():
     learner, actor = (nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)) for _ in range(2))
     learner(torch.randn(5, 2))
@@ -148,6 +175,48 @@ class TestInterrupt:
     def test_leaves_no_worker_behind(self):
         with toy.nothing_left_behind():
             short_training(post_batch_fn=InterruptAt(1), num_workers=2)
+
+    def test_at_the_last_save_is_none(self, tmp_path, monkeypatch, capsys):
+        save = runs.Saver.save
+
+        def interrupted(self, **how):
+            monkeypatch.setattr(runs.Saver, "save", save)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(runs.Saver, "save", interrupted)
+        data = short_training(checkpoints_file=tmp_path / "c.dat", on_interrupt=pytest.fail)
+        assert data["run"]["finished"]
+        assert load_checkpoint(tmp_path / "c_latest.dat")["finished"]
+        assert "interrupted" not in capsys.readouterr().out
+
+
+class TestFails:
+    """What was learned until then is kept."""
+
+    @pytest.mark.skipif(not WORKERS, reason="workers are started by fork")
+    def test_because_a_worker_died(self, tmp_path):
+        kept = []
+
+        def kill(batch_idx, p_net, batch, final):
+            if batch_idx == 1:
+                for worker in mp.active_children():
+                    worker.kill()
+
+        how = {"checkpoints_file": tmp_path / "c.dat", "on_interrupt": kept.append}
+        with pytest.raises(LoaderWorkerError, match="died of signal 9"):
+            short_training(**how, num_workers=1, post_batch_fn=kill)
+        assert same_training(kept[0], {**short_training(max_episodes=6), "run": kept[0]["run"]})
+        assert load_checkpoint(tmp_path / "c_latest.dat")["training_data"]["episode_num"] == [3, 6]
+        assert same_training(short_training(**how), short_training())
+
+    def test_because_it_diverged(self):
+        kept = []
+        hp = {**HP, "learn_rate_end": 1e300}
+        with pytest.raises(FloatingPointError, match="diverged"):
+            short_training(hp=hp, max_episodes=300, on_interrupt=kept.append)
+        assert kept[0]["episode_num"] == [3]
+        assert not kept[0]["run"]["finished"]
+        assert "model_state" not in kept[0]  # its numbers are not finite
 
 
 class TestResume:
@@ -207,6 +276,13 @@ class TestResume:
         how = {"checkpoints_file": tmp_path / "c.dat", "target_reward": -1e9, "running_mean_len": 3}
         assert same_training(short_training(**how), short_training(**how, post_batch_fn=pytest.fail))
 
+    def test_after_the_batch_that_reached_the_target(self, tmp_path):
+        """Killed between that batch's checkpoint and the end."""
+        how = {"checkpoints_file": tmp_path / "c.dat", "target_reward": -1e9, "running_mean_len": 3}
+        whole = short_training(**how)
+        (tmp_path / "c_latest.dat").unlink()
+        assert same_training(short_training(**how), whole)
+
     @pytest.mark.parametrize(
         ("name", "change", "difference"),
         [
@@ -241,6 +317,15 @@ class TestResume:
             **{"c.dat": 3, "c_before1.dat": 1, "c_before2.dat": 2},
             **{"c_latest.dat": 3, "c_latest_before1.dat": 1, "c_latest_before2.dat": 2},
         }
+
+    def test_a_restart_keeps_what_a_link_leads_to(self, tmp_path):
+        (tmp_path / "far").mkdir()
+        (tmp_path / "c.dat").symlink_to(tmp_path / "far" / "c.dat")
+        for seed in (1, 2):
+            short_training(checkpoints_file=tmp_path / "c.dat", seed=seed, restart=True)
+        seeds = {path.name: load_checkpoint(path)["seed"] for path in (tmp_path / "far").iterdir()}
+        assert seeds == {"c.dat": 2, "c_before1.dat": 1}
+        assert (tmp_path / "c.dat").is_symlink()
 
     def test_a_checkpoint_of_an_earlier_version_is_compared_in_what_it_says(self, tmp_path):
         file = tmp_path / "c.dat"

@@ -291,6 +291,12 @@ class TestGoesOn:
         assert same_models(once, twice)
         assert idxs == [2, 3, 4]
 
+    def test_not_beyond_the_target(self):
+        trainer = make_trainer()
+        for _ in range(2):
+            trainer.train(target_reward=-1e9, running_mean_len=4)
+        assert trainer.training_data["episode_num"] == [4]
+
     def test_not_beyond_max_episodes(self):
         trainer = make_trainer()
         trainer.train(max_episodes=8)

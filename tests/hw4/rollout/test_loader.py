@@ -304,6 +304,36 @@ class TestEndsCleanly:
         ):
             take(loader, 1)
 
+    @needs_fork
+    def test_too_few_files_may_be_open_for_workers(self):
+        resource = pytest.importorskip("resource")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len([*Path("/dev/fd").iterdir()]) + 20, limits[1]))
+        try:
+            with (
+                ends_by(OSError, r"too few files may be open for workers .*num_workers=0"),
+                random_loader(num_workers=2) as loader,
+            ):
+                take(loader, 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    @needs_fork
+    def test_workers_that_were_started_end_where_others_could_not_be(self, monkeypatch):
+        start, started = mp.get_context("fork").Process.start, []
+
+        def start_one(process):
+            if started:
+                raise BlockingIOError("no more processes")
+            started.append(process)
+            start(process)
+
+        monkeypatch.setattr(mp.get_context("fork").Process, "start", start_one)
+        with pytest.raises(BlockingIOError), random_loader(num_workers=2) as loader:
+            take(loader, 1)
+        started[0].join(10)
+        assert started[0].exitcode is not None
+
     def test_a_worker_killed_between_batches_is_named(self):
         def play_kill_play(loader):
             take(loader, 1)
