@@ -146,7 +146,7 @@ def numbers(data: Data) -> dict[str, Callable[[], str]]:
     return {
         "seeds.table": partial(_seeds_table, data),
         "seeds.readme": partial(_readme_table, data),
-        **{f"reached.{name}": partial(_reached, data, name) for name in CONFIG_NAMES},
+        **{f"reached.{name}": partial(_reached, data, name) for name in (*CONFIG_NAMES, LONG_NAME)},
         "quiet.table": lambda: _quiet_table(
             {
                 **{name: data.runs.of("part1_seeds", name) for name in ("cpg", "aac")},
