@@ -38,6 +38,8 @@ STAGE = {
     "critic": {"v": [], "q": [], "q10": [], "q90": []},
     "time": {"ends": {}, "height": [], "where": {}},
 }
+NO_FILES = ("", ".", "..", "/", "new/")  # and yet they were taken for a file's name
+WRITERS = ("record file", "plot file", "sweep vpg", "analyse")
 COMMAND = f"{SETUP}@main.app.command()\ndef work():\n    {{}}\n\nsys.exit(run(main.app, ['work']))\n"
 
 
@@ -170,6 +172,15 @@ def test_signatures_agree_with_the_experiments():
         ("evaluate file --episodes 0", "--episodes"),
         ("record file --out file/x.mp4", "file is a file, and a folder is needed"),
         ("plot file --dpi 0", "--dpi"),
+        ("plot file --out x.png --dpi 100000000", "'--dpi': Input should be less than or equal to 1200"),
+        *((f"train vpg --{option} {bad}", "names no file") for option in ("out", "checkpoint") for bad in NO_FILES),
+        *((f"{command} --out {bad}", "names no file") for command in WRITERS for bad in (".", "a/")),
+        (f"train vpg --episodes {2**64}", "'--episodes': Input should be less than or equal to 1000000"),
+        ("train vpg --num-workers 70000", "'--num-workers': Input should be less than or equal to 1024"),
+        ("train vpg --set hidden_layers=[8400,8400]", "a network that has up to 10,000,000 parameters"),
+        ("train vpg --set gamma={[]:1}", "gamma must be a number from 0 to 1"),
+        ("sweep aac --jobs 99999999999", "'--jobs': Input should be less than or equal to 10000"),
+        (f"sweep aac --seeds {10**12}", "'--seeds': Input should be less than or equal to 100000"),
         ("sweep aac xyz", "xyz"),
         ("sweep aac --first-seed -1", "--first-seed"),
         ("figures --out-dir . --seeds missing", "missing"),
@@ -177,7 +188,7 @@ def test_signatures_agree_with_the_experiments():
 )
 def test_wrong_use_ends_with_one_line_and_leaves_nothing(tmp_path, arguments, problem):
     (tmp_path / "file").write_text("text")
-    words = arguments.split()
+    words = arguments.split(" ") if arguments else []
     command = words[0] if words and words[0] in COMMANDS else ""
     assert_refused(run(*words, cwd=tmp_path), command, problem)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

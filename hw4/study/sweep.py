@@ -40,6 +40,7 @@ from hw4.experiments import (
     train_config,
 )
 from hw4.files import PathLike
+from hw4.hyperparams import NOT_PYTHON
 from hw4.rl_data import TrainBatch
 from hw4.rollout.loader import available_cpus
 from hw4.study.analysis import LEFT_LEG, RIGHT_LEG
@@ -139,7 +140,7 @@ def _alternatives(override: str) -> list[str]:
     name, equals, text = override.partition("=")
     try:
         values = ast.literal_eval(f"[{text}]")
-    except (ValueError, SyntaxError):
+    except NOT_PYTHON:
         values = text.split(",")  # words
     return [f"{name}{equals}{value}" for value in values] or [override]
 
@@ -361,7 +362,9 @@ def call_each_here(
 ) -> Iterator[tuple[int, str | None]]:
     """As `slurm.call_each`, in processes of this machine; one on each processor, where `at_once` is None."""
     executor = ProcessPoolExecutor(
-        at_once or available_cpus(), mp_context=mp.get_context("spawn"), initializer=_end_with_parent
+        min(at_once or available_cpus(), max(1, len(arguments))),
+        mp_context=mp.get_context("spawn"),
+        initializer=_end_with_parent,
     )
     try:
         futures = {executor.submit(function, *these): number for number, these in enumerate(arguments)}

@@ -68,7 +68,13 @@ class TestRuns:
     def test_the_same_run_is_there_once(self):
         assert len(runs_of(["vpg", "vpg"], [1, 1], ["gamma=0.9,0.9"])) == 1
 
-    @pytest.mark.parametrize("override", ["no_such=1", "learn_rate=-1", "learn_rate", "learn_rate="])
+    @pytest.mark.parametrize(
+        "override",
+        [
+            *("no_such=1", "learn_rate=-1", "learn_rate", "learn_rate=", "learn_rate={[]:1}"),
+            pytest.param(f"learn_rate={'-' * 100_000}1", id="deep"),
+        ],
+    )
     def test_refuses_what_can_not_be_set(self, override):
         with pytest.raises(ValueError, match=r"learn_rate|no_such"):
             runs_of(["vpg"], [0], [override])
