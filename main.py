@@ -192,7 +192,7 @@ def train(
         data = experiments.train_config(config, on_interrupt=stop, **how)
     else:
         data = experiments.train_into(config, out, **how)
-    if data.get("episode_num"):
+    if all(data.get(name) for name in ("episode_num", "mean_reward", "best_mean_reward")):
         figures = f"mean reward {data['mean_reward'][-1]:.2f} at the end, {data['best_mean_reward'][-1]:.2f} at best"
         print(f"{config}: {data['episode_num'][-1]} episodes, {figures}")
 

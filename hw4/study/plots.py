@@ -69,7 +69,7 @@ def plot_experiment_results(results: Mapping[str, Mapping[str, Any]], fig: Figur
     fig = _grid() if fig is None else fig
     for ax, name in zip(fig.axes, PANELS, strict=True):
         for config, data in results.items():
-            if name in data:
+            if len(data.get(name, ())):
                 style, colour = LINES.get(config, "-"), COLOURS.get(config)
                 ax.plot(data["episode_num"], data[name], label=config, linestyle=style, color=colour, linewidth=0.8)
         _describe(ax, name, PANELS[name])
@@ -359,4 +359,5 @@ def _label_ends(ax: Axes) -> None:
         places[row] = max(places[row], places[row - 1] + gap)
     top = high - gap * np.arange(len(places))[::-1]  # where they would be if they all hung from above
     for place, (_, label, colour) in zip(np.minimum(places, top), ends, strict=True):
-        ax.text(1.02, place, label, color=colour, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+        how: Any = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": "small", "parse_math": False}
+        ax.text(1.02, place, label, color=colour, **how)

@@ -1,11 +1,13 @@
 """Training by name, kept in results and checkpoints."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from hw4 import answers, experiments
+from hw4.env import make_env
 from hw4.experiments import (
     exp_configs,
     hyperparams_of,
@@ -126,7 +128,7 @@ class TestTrainInto:
         (tmp_path / "r.dat").write_text("precious")
         with pytest.raises(ValueError, match=r"r\.dat is not a results file"):
             self.train(tmp_path / "r.dat")
-        dump_training_data({"cpg": {"loss_p": [1.0]}}, tmp_path / "old.dat")
+        dump_training_data({"cpg": {"episode_num": [3]}}, tmp_path / "old.dat")
         with pytest.raises(ValueError, match=r"old\.dat is of another run: configuration is 'not said'"):
             self.train(tmp_path / "old.dat")
 
@@ -189,7 +191,10 @@ class TestCheckpoint:
     @pytest.mark.parametrize(
         "change",
         [
-            *({"net_type": "Transformer"}, {"env_name": "Nowhere-v0"}, {"env_name": None}),
+            {"net_type": "Transformer"},
+            *({"env_name": name} for name in ("Nowhere-v0", None, "Ant-v2", "GymV21Environment-v0", "CartPole-v1")),
+            *({"hp": {**HP, "action_repeat": bad}} for bad in ("x", 0, -1, 1.5, [2], None)),
+            {"hp": {**HP, "hidden_layers": [math.inf]}},
             *({"hp": {}}, {"hp": {**HP, "hidden_layers": [10**9]}}, {"params": {"weight": torch.ones(2)}}),
         ],
         ids=str,
@@ -200,6 +205,13 @@ class TestCheckpoint:
         with pytest.raises(ValueError, match=r"other\.dat does not say what network it holds"):
             experiments.load_policy(tmp_path / "other.dat")
 
+    def test_one_of_another_environment(self, tmp_path):
+        """Only Beresheet-v2 is evaluated and recorded."""
+        file = tmp_path / "c.dat"
+        short_training("vpg", checkpoints_file=file, max_episodes=3, make_env=partial(make_env, "CartPole-v1"))
+        with pytest.raises(ValueError, match=r"c\.dat .*: it is of CartPole-v1, and only Beresheet-v2 is played here"):
+            experiments.load_policy(file)
+
 
 class TestRunOrLoad:
     def test_trains_and_writes(self, tmp_path):
@@ -209,8 +221,8 @@ class TestRunOrLoad:
         assert same_training(load_training_data(tmp_path / "new" / "exp.dat")["vpg"], results["vpg"])
 
     def test_skips_what_has_its_file_unless_forced(self, tmp_path, monkeypatch):
-        dump_training_data({"vpg": {"loss_p": [1.0]}}, tmp_path / "exp.dat")
-        assert run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT) == {"vpg": {"loss_p": [1.0]}}
+        dump_training_data({"vpg": {"episode_num": [1]}}, tmp_path / "exp.dat")
+        assert run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT) == {"vpg": {"episode_num": [1]}}
         run_or_load(tmp_path / "exp.dat", ["vpg"], force_run=True, **SHORT)
         assert load_training_data(tmp_path / "exp.dat")["vpg"]["episode_num"] == [3, 6]
 

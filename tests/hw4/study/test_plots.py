@@ -89,6 +89,19 @@ def test_nothing_to_show():
     assert [len(ax.lines) for ax in plots.plot_experiment_results({}).axes] == [0] * 4
 
 
+@pytest.mark.parametrize("name", ["$x_{$", "$$", "a $", "two\nlines", "_hidden"])
+def test_a_configurations_name_is_drawn_as_it_is(tmp_path, name):
+    figure = plots.plot_experiment_results({name: RESULTS["vpg"]})
+    plots.save(figure, tmp_path / "x.png", dpi=20)
+    assert [text.get_text() for text in figure.axes[0].texts] == [name]
+
+
+@pytest.mark.parametrize("ends", [(1e300, -1e300), (1e-320, 0.0), (2**63 - 1, -(2**63) + 1), (5, 5)])
+def test_whatever_results_hold_is_drawn(tmp_path, ends):
+    results = {"vpg": {"episode_num": [1, 2], "mean_reward": [*ends]}, "cpg": {"episode_num": [], "mean_reward": []}}
+    plots.save(plots.plot_experiment_results(results), tmp_path / "x.png", dpi=20)
+
+
 def test_records_are_grouped_in_the_order_of_the_configurations():
     groups = plots.group_by_configuration(RUNS)
     assert [(name, [run["seed"] for run in group]) for name, group in groups.items()] == [
