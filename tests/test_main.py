@@ -19,6 +19,7 @@ import pytest
 from nbformat.v4 import new_markdown_cell
 
 import main
+from cs236781.files import write_json
 from hw4 import experiments
 from hw4.study import analysis, numbers
 from tests.notebooks import write_notebook
@@ -34,10 +35,11 @@ if (ROOT / "cs236781" / "grading").is_dir():
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "COLUMNS": "80"}
 SETUP = "import sys\nimport main\nfrom cs236781.cli import run\n"
 STAGE = {
-    **{"episodes": 5, "batches": 2, "gradient": {"critic": {"variance": 1.0}}},
-    "critic": {"v": [], "q": [], "q10": [], "q90": []},
-    "time": {"ends": {}, "height": [], "where": {}},
+    **{"episodes": 5, "batches": 2, "gradient": {name: {"variance": 1.0} for name in analysis.ESTIMATORS}},
+    "critic": dict.fromkeys(("v", "q", "q10", "q90"), [0.5] * 20),
+    "time": {"ends": {"crash": 1.0}, "height": [1.0], "where": {"in the air": {"share": 1.0, "actions": [0.25] * 4}}},
 }
+MEASURED = {"explained_variance": dict.fromkeys(("episodes", "value"), [0.5] * 24), "stages": {"x": STAGE}}
 NO_FILES = ("", ".", "..", "/", "new/")  # and yet they were taken for a file's name
 WRITERS = ("record file", "plot file", "sweep vpg", "analyse")
 COMMAND = f"{SETUP}@main.app.command()\ndef work():\n    {{}}\n\nsys.exit(run(main.app, ['work']))\n"
@@ -333,10 +335,9 @@ def test_plot_draws_results(trained, tmp_path):
 
 
 def test_analyse_writes_what_was_measured(tmp_path, monkeypatch):
-    measured = {"explained_variance": {"episodes": [], "value": []}, "stages": {"x": STAGE}}
-    monkeypatch.setattr(analysis, "analyse", lambda hp, seed: {**measured, "delta": hp["delta"], "seed": seed})
+    monkeypatch.setattr(analysis, "analyse", lambda hp, seed: {**MEASURED, "delta": hp["delta"], "seed": seed})
     main.analyse(tmp_path / "new" / "a.json", seed=7)
-    expected = {**measured, "delta": experiments.hyperparams_of("aac")["delta"], "seed": 7}
+    expected = {**MEASURED, "delta": experiments.hyperparams_of("aac")["delta"], "seed": 7}
     assert json.loads((tmp_path / "new" / "a.json").read_text()) == expected
 
 
@@ -355,6 +356,51 @@ def test_figures_of_something_else_are_refused(tmp_path, option, content):
     (tmp_path / "x.json").write_text(content)
     result = run("figures", option, "x.json", "--out-dir", ".", cwd=tmp_path)
     assert_refused(result, "figures", "x.json is damaged, or of another kind")
+
+
+def changed(*path, to):
+    """The analysis with one part of it changed."""
+    data = json.loads(json.dumps(MEASURED))
+    part = data
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = to
+    return data
+
+
+IN_STAGE = {
+    **{
+        f"critic's {name} of {len(to)}": (("critic", name), to) for name in ("v", "q", "q90") for to in ([], [1.0] * 19)
+    },
+    "a huge number": (("critic", "v"), [10**400] * 20),
+    "a stage of huge episodes": (("episodes",), 10**400),
+    "no estimator": (("gradient",), {}),
+    "an estimator more": (("gradient", "x"), {"variance": 1.0}),
+    "no height": (("time", "height"), []),
+    "a formula": (("time", "ends"), {"$x_{$": 1.0}),
+    "a huge fraction": (("time", "ends", "crash"), 10**400),
+}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(changed("stages", "x", *path, to=to) for path, to in IN_STAGE.values()),
+        changed("stages", to={"$$": STAGE}),
+        changed("stages", to={"\ud800": STAGE}),
+        changed("explained_variance", "value", to=[0.5] * 23),
+    ],
+    ids=[*IN_STAGE, "a stage's name", "half a character", "a value less"],
+)
+def test_an_analysis_that_no_figure_could_show_is_neither_written_nor_read(data, tmp_path):
+    file = tmp_path / "a.json"
+    with pytest.raises(ValueError, match=r"\A[^\n]*a\.json is damaged, or of another kind[^\n]*\Z"):
+        write_json(file, data, analysis.SCHEMA)
+    file.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"a\.json is damaged, or of another kind"):
+        analysis.load_analysis(file)
+    file.write_text(json.dumps(MEASURED))
+    assert analysis.load_analysis(file) == MEASURED
 
 
 @pytest.mark.skipif(not (ROOT / "results" / "analysis.json").exists(), reason="students receive no results")

@@ -82,15 +82,21 @@ def plot_seeds(runs: Sequence[Record]) -> Figure:
     """Learning curves over seeds, in the panels of `plot_experiment_results`: a line is the interquartile mean of the
     seeds, whose number stands beside its name, and its band the 95% bootstrap interval.
 
-    :param runs: a sweep's records. The seeds of a configuration have the same length and batch size.
+    :param runs: a sweep's records. Those without curves are left out.
+        The seeds of a configuration have the same batch size.
+    :raises ValueError: if the runs of a configuration are not of one length.
     """
     fig = _grid()
+    groups = group_by_configuration(_but_long([run for run in runs if run.get("curves", {}).get("episode_num")]))
     for ax, name in zip(fig.axes, PANELS, strict=True):
-        for config, group in group_by_configuration(_but_long(runs)).items():
-            if name in group[0]["curves"]:
-                episodes = group[0]["curves"]["episode_num"]
-                middle, low, high = bootstrap_ci(np.array([run["curves"][name] for run in group]))
+        for config, group in groups.items():
+            curves = [run["curves"] for run in group]
+            if len({len(curve.get(name, ())) for curve in curves}) > 1:
+                raise ValueError(f"the runs of {config} are not of one length: draw those of one sweep alone")
+            if name in curves[0]:
+                middle, low, high = bootstrap_ci(np.array([curve[name] for curve in curves]))
                 label = f"{config} ({len(group)})"
+                episodes = curves[0]["episode_num"]
                 ax.plot(episodes, middle, linestyle=LINES[config], label=label, color=COLOURS[config], linewidth=1.2)
                 ax.fill_between(episodes, low, high, color=COLOURS[config], alpha=0.15, linewidth=0)
         _describe(ax, name, PANELS[name])

@@ -14,9 +14,11 @@ import itertools
 import math
 import multiprocessing as mp
 import os
+import re
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -43,7 +45,7 @@ from hw4.files import PathLike
 from hw4.hyperparams import NOT_PYTHON
 from hw4.rl_data import TrainBatch
 from hw4.rollout.loader import available_cpus
-from hw4.study.analysis import LEFT_LEG, RIGHT_LEG
+from hw4.study.analysis import COUNT, LEFT_LEG, NUMBER, RIGHT_LEG
 from hw4.study.evaluation import evaluate
 from hw4.study.slurm import call_each
 from hw4.study.statistics import bootstrap_ci
@@ -53,7 +55,7 @@ CURVE_EVERY = 50  # episodes
 CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline", "quiet", "q_variance")
 # What a record must hold, to be read. Its name is that of a file: it leads nowhere else.
 NAME = {"type": "string", "pattern": "^[a-z_]+-[0-9]+-[0-9a-f]{12}$"}
-NUMBER_OR_NULL = {"type": ["number", "null"]}
+EVALUATED = {"type": "object", "required": ["mean"], "properties": {"mean": NUMBER}}
 RECORD = {
     "type": "object",
     "required": ["configuration", "seed", "overrides", "episodes", "best_mean_reward", "episodes_to_200", "evaluation"],
@@ -62,18 +64,26 @@ RECORD = {
         "configuration": {"enum": [*CONFIG_NAMES, LONG_NAME]},
         "seed": {"type": "integer"},
         "overrides": {"type": "array", "items": {"type": "string"}},
-        "episodes": {"type": "integer"},
-        "best_mean_reward": {"type": "number"},
-        "episodes_to_200": NUMBER_OR_NULL,
-        "cpu_seconds_to_200": NUMBER_OR_NULL,
+        "episodes": COUNT,
+        "best_mean_reward": NUMBER,
+        "episodes_to_200": {**COUNT, "type": ["integer", "null"]},
+        "cpu_seconds_to_200": {**NUMBER, "type": ["number", "null"]},
         "evaluation": {
             "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "additionalProperties": {"type": "object", "required": ["mean"]},
+            "anyOf": [{"maxProperties": 0}, {"required": ["final"]}],
+            "properties": {
+                "final": {
+                    "type": "object",
+                    "required": ["sampled", "greedy"],
+                    "properties": {"sampled": EVALUATED, "greedy": EVALUATED},
+                }
             },
         },
-        "curves": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "number"}}},
+        "curves": {
+            "type": "object",
+            "required": ["episode_num", "mean_reward"],
+            "additionalProperties": {"type": "array", "items": NUMBER},
+        },
     },
 }
 RUNS = {
@@ -271,7 +281,8 @@ def _sweep(
 ) -> list[dict[str, Any]]:
     folder = out.with_name(f"{out.name}.runs")
     records = {record["name"]: record for record in load_runs(out)} if out.exists() else {}
-    records |= {path.stem: read_json(path, RECORD) for path in sorted(folder.glob("*-*.json"))}
+    left = [path for path in sorted(folder.glob("*.json")) if re.search(NAME["pattern"], path.stem)]
+    records |= {path.stem: _read_record(path) for path in left}
     missing = [run for run in runs if run.name not in records]
     print(f"=== {len(runs)} runs, {len(runs) - len(missing)} of them done before")
     if missing:
@@ -291,7 +302,7 @@ def _sweep(
                     failures.append(f"{run.name}: {error}")
         if failures:
             raise SweepError(f"{len(failures)} of {len(missing)} runs failed: {'; '.join(failures)}")
-        records |= {run.name: read_json(folder / f"{run.name}.json", RECORD) for run in missing}
+        records |= {run.name: _read_record(folder / f"{run.name}.json") for run in missing}
     order = {run.name: number for number, run in enumerate(runs)}
     names = sorted(records, key=lambda name: (order.get(name, len(order)), name))
     gathered = [{**records[name], "name": name} for name in names]
@@ -320,7 +331,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         best = np.array([record["best_mean_reward"] for record in group])
         middle, low, high = bootstrap_ci(best)
         reached = sum(record["episodes_to_200"] is not None for record in group)
-        until = {name: _median_until([record[name] for record in group]) for name in UNTIL_200}
+        until = {name: _median_until([record[name] for record in group if name in record]) for name in UNTIL_200}
         row = {
             "configuration": name,
             "seeds": len(group),
@@ -343,8 +354,8 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _median_until(values: Sequence[float | None]) -> str:
-    """The median, where None stands for never."""
-    median = float(np.median([math.inf if value is None else value for value in values]))
+    """The median, where None stands for never; none of records that do not say it, as older ones."""
+    median = float(np.median([math.inf if value is None else value for value in values] or [math.inf]))
     return f"{median:.0f}" if math.isfinite(median) else "-"
 
 
@@ -354,7 +365,26 @@ def load_runs(filename: PathLike) -> list[dict[str, Any]]:
     :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if it is of another kind.
     """
-    return read_json(Path(filename), RUNS)["runs"]
+    runs = read_json(Path(filename), RUNS)["runs"]
+    for run in runs:
+        _check_curves(run, filename)
+    for name, count in Counter(run["name"] for run in runs).items():
+        if count > 1:
+            raise ValueError(f"{filename} is damaged: it has {count} records that are called {name}")
+    return runs
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record = read_json(path, RECORD)
+    _check_curves(record, path)
+    return record
+
+
+def _check_curves(record: Mapping[str, Any], filename: PathLike) -> None:
+    """Raise a ValueError unless a record's curves have one length, which a schema cannot ask for."""
+    lengths = {name: len(curve) for name, curve in record.get("curves", {}).items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{filename} is damaged: a record's curves are not of one length: {lengths}")
 
 
 def call_each_here(

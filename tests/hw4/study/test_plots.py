@@ -117,6 +117,12 @@ def test_curves_of_seeds_are_their_interquartile_mean():
     assert curves(axes[1]) == {}  # not recorded
 
 
+def test_curves_of_runs_of_two_lengths_are_refused():
+    longer = {**RUNS[0], "curves": {name: [*curve, 150.0] for name, curve in RUNS[0]["curves"].items()}}
+    with pytest.raises(ValueError, match="the runs of aac are not of one length: draw those of one sweep alone"):
+        plots.plot_seeds([*RUNS, longer])
+
+
 def test_every_seed_is_a_dot_beside_the_bar_of_all():
     [ax] = plots.plot_evaluations(RUNS).axes
     assert "actions sampled; right and empty: greedy" in ax.get_title()
