@@ -253,7 +253,12 @@ def plot(
     from hw4.files import load_training_data
     from hw4.study.plots import plot_experiment_results, save
 
-    data = {name: data for file in results for name, data in load_training_data(file).items()}
+    data: dict[str, Any] = {}
+    for file in results:
+        found = load_training_data(file)
+        if twice := sorted(data.keys() & found.keys()):
+            raise ValueError(f"{file} holds {', '.join(twice)} again: name one file for each configuration")
+        data |= found
     save(plot_experiment_results(data), out, dpi=dpi)
     print(out)
 

@@ -66,8 +66,9 @@ def save_checkpoint(data: dict[str, Any], filename: PathLike) -> None:
     """Write a checkpoint, which `torch.load` reads with its safe default. NumPy's numbers become Python's.
 
     It holds "params", a dict of tensors. What else it may hold: "optimizer", an optimizer's state dict;
-    "training_data"; "recent_rewards", a list of numbers; "best_mean_reward", a number; "seed", "hp" and other names,
-    with numbers, texts, and lists and dicts of them.
+    "training_data"; "recent_rewards", a list of numbers; "best_mean_reward", a number; "seed", a whole number; "run",
+    what the run was, and whether it is "finished"; "hp" and other names, with numbers, texts, and lists and dicts of
+    them.
 
     :raises ValueError: if it is of another shape, or holds weights that are not finite; in one line.
     """

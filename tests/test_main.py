@@ -334,6 +334,17 @@ def test_plot_draws_results(trained, tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_plot_draws_no_configuration_twice(trained):
+    """The first was dropped silently."""
+    assert_refused(run("plot", "r.dat", "r.dat", "--out", "x.png", cwd=trained), "plot", "r.dat holds vpg again")
+
+
+def test_train_prints_the_figures_that_there_are(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(experiments, "train_into", lambda config, out, **how: {"episode_num": [8]})
+    main.train("vpg", out=tmp_path / "r.dat")
+    assert capsys.readouterr().out == ""
+
+
 def test_analyse_writes_what_was_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(analysis, "analyse", lambda hp, seed: {**MEASURED, "delta": hp["delta"], "seed": seed})
     main.analyse(tmp_path / "new" / "a.json", seed=7)
