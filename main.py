@@ -23,6 +23,7 @@ from cs236781.files import check_file_writable, check_folder_writable, write_jso
 
 NOTEBOOK = "Part1_DeepRL.ipynb"
 RESULTS = PROJECT / "results"
+MAX_EPISODES = 1_000_000  # that any command plays
 
 app = typer.Typer(
     help="Train, play, show and hand in the landing of Beresheet.",
@@ -34,6 +35,19 @@ if (PROJECT / "cs236781" / "grading" / "commands.py").is_file():
 
     app.add_typer(instructors_app)
 
+
+def a_file(text: str) -> Path:
+    """The path that an option names, which is not a folder's."""
+    if text.endswith("/") or Path(text).name in ("", ".."):
+        raise typer.BadParameter(f"{text!r} names no file: give a file's name, in a folder or alone")
+    return Path(text)
+
+
+def output(what: str, **shown: Any) -> Any:
+    """An option that names a file to write."""
+    return typer.Option(parser=a_file, metavar="FILE", help=what, **shown)
+
+
 Config = Literal["vpg", "epg", "bpg", "cpg", "aac"]
 SweepConfig = StrEnum("SweepConfig", ["vpg", "epg", "bpg", "cpg", "aac", "aac_long"])  # Typer takes no list[Literal]
 Notebooks = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="notebook files")]
@@ -41,12 +55,15 @@ AllowErrors = Annotated[bool, typer.Option("--allow-errors", help="go on after a
 Timeout = Annotated[int | None, typer.Option(min=1, help="seconds that a cell may take", show_default="no limit")]
 Workers = Annotated[
     int | None,
-    typer.Option(min=0, help="processes that play; the results are the same", show_default="what suits the machine"),
+    typer.Option(
+        min=0, max=1024, help="processes that play; the results are the same", show_default="what suits the machine"
+    ),
 ]
 Checkpoint = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a file that train --checkpoint wrote")]
 Greedy = Annotated[bool, typer.Option("--greedy", help="take the most probable action instead of sampling one")]
 EpisodeSeed = Annotated[int, typer.Option(min=0, help="of the episodes")]
-Dpi = Annotated[int, typer.Option(min=1, help="dots per inch")]
+Episodes = Annotated[int, typer.Option(min=1, max=MAX_EPISODES, help="episodes to play")]
+Dpi = Annotated[int, typer.Option(min=1, max=1200, help="dots per inch")]
 
 
 @app.command()
@@ -123,7 +140,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option(min=0, help="what all randomness comes from", show_default="drawn, and printed")
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="episodes to play")] = 6000,
+    episodes: Episodes = 6000,
     target_reward: Annotated[
         float, typer.Option(help="stop when the mean reward reaches this", show_default="never")
     ] = math.inf,
@@ -137,9 +154,9 @@ def train(
             help="set a hyperparameter, as in delta=1; one that has an end still goes there, so set learn_rate_end too",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="write the training data to this file")] = None,
+    out: Annotated[Path | None, output("write the training data to this file")] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="save the policy here at every new best, and the latest state beside it")
+        Path | None, output("save the policy here at every new best, and the latest state beside it")
     ] = None,
     restart: Annotated[
         bool, typer.Option("--restart/--resume", help="keep the files of an earlier run aside, or go on with them")
@@ -151,8 +168,8 @@ def train(
     --out and --checkpoint nothing is kept but the figures printed at the end. Ctrl-C ends the training early and keeps
     what was learned. With --checkpoint, the same command goes on where the run was stopped.
     """
-    if out is not None:
-        check_file_writable(out)
+    for file in filter(None, (out, checkpoint)):
+        check_file_writable(file)
 
     from hw4 import experiments, runs
 
@@ -177,7 +194,7 @@ def train(
         data = experiments.train_into(config, out, **how)
     if checkpoint is not None:
         runs.check_best(checkpoint, data)
-    if data.get("episode_num"):
+    if all(data.get(name) for name in ("episode_num", "mean_reward", "best_mean_reward")):
         figures = f"mean reward {data['mean_reward'][-1]:.2f} at the end, {data['best_mean_reward'][-1]:.2f} at best"
         print(f"{config}: {data['episode_num'][-1]} episodes, {figures}")
 
@@ -187,7 +204,7 @@ def evaluate(
     checkpoint: Checkpoint,
     seed: EpisodeSeed = 0,
     greedy: Greedy = False,
-    episodes: Annotated[int, typer.Option(min=1, help="episodes to play")] = 100,
+    episodes: Episodes = 100,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
 ) -> None:
     """Say how good a checkpoint's policy is."""
@@ -212,7 +229,7 @@ def record(
     seed: EpisodeSeed = 0,
     greedy: Greedy = False,
     out: Annotated[
-        Path | None, typer.Option(help="an .mp4 or .gif file", show_default="the checkpoint's name with .mp4, here")
+        Path | None, output("an .mp4 or .gif file", show_default="the checkpoint's name with .mp4, here")
     ] = None,
 ) -> None:
     """Record an episode of a checkpoint's policy as a video."""
@@ -229,7 +246,7 @@ def record(
 @app.command()
 def plot(
     results: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="files that train --out wrote")],
-    out: Annotated[Path, typer.Option(help="the figure, a .png, .svg or .pdf file")],
+    out: Annotated[Path, output("the figure, a .png, .svg or .pdf file")],
     dpi: Dpi = 80,
 ) -> None:
     """Draw the learning curves of results files."""
@@ -238,7 +255,12 @@ def plot(
     from hw4.files import load_training_data
     from hw4.study.plots import plot_experiment_results, save
 
-    data = {name: data for file in results for name, data in load_training_data(file).items()}
+    data: dict[str, Any] = {}
+    for file in results:
+        found = load_training_data(file)
+        if twice := sorted(data.keys() & found.keys()):
+            raise ValueError(f"{file} holds {', '.join(twice)} again: name one file for each configuration")
+        data |= found
     save(plot_experiment_results(data), out, dpi=dpi)
     print(out)
 
@@ -246,14 +268,16 @@ def plot(
 @app.command()
 def sweep(
     configs: Annotated[list[SweepConfig], typer.Argument(help="the configurations")],
-    out: Annotated[Path, typer.Option(help="the file of all runs' records")] = Path("sweep.json"),
-    seeds: Annotated[int, typer.Option(min=1, help="how many seeds")] = 10,
-    first_seed: Annotated[int, typer.Option(min=0, help="the first of them")] = 0,
+    out: Annotated[Path, output("the file of all runs' records")] = Path("sweep.json"),
+    seeds: Annotated[int, typer.Option(min=1, max=100_000, help="how many seeds")] = 10,
+    first_seed: Annotated[int, typer.Option(min=0, max=2**62, help="the first of them")] = 0,
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="of each run", show_default="6000, and 15000 for aac_long")
+        int | None,
+        typer.Option(min=1, max=MAX_EPISODES, help="of each run", show_default="6000, and 15000 for aac_long"),
     ] = None,
     evaluate: Annotated[
-        int, typer.Option(min=0, help="episodes to evaluate the final and the best policy over; 0 for no evaluation")
+        int,
+        typer.Option(min=0, max=MAX_EPISODES, help="episodes to evaluate the final policy over; 0 for no evaluation"),
     ] = 0,
     overrides: Annotated[
         list[str] | None,
@@ -263,7 +287,9 @@ def sweep(
     ] = None,
     cluster: Annotated[Literal["local", "slurm"], typer.Option(help="run here, or on a Slurm cluster")] = "local",
     partition: Annotated[str | None, typer.Option(help="Slurm's", show_default="the cluster's")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="runs at a time", show_default="as many as possible")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="runs at a time", show_default="as many as possible")
+    ] = None,
 ) -> None:
     """Train configurations with many seeds and overrides.
 
@@ -283,7 +309,7 @@ def sweep(
 
 @app.command()
 def analyse(
-    out: Annotated[Path, typer.Option(help="the .json file of what was measured")],
+    out: Annotated[Path, output("the .json file of what was measured")],
     seed: Annotated[int, typer.Option(min=0, help="of the run")] = 42,
 ) -> None:
     """Train aac with one seed, and look into the run.

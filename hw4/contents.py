@@ -16,6 +16,7 @@ from hw4.decoding import DTYPES, MAX_MEMBERS, MAX_OPCODES
 
 MAX_PLAIN_DEPTH = 8
 MAX_PLAIN_LENGTH = 3000
+LARGEST = 1e300  # so that differences are finite, and can be drawn
 
 
 def results(data: Any) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def results(data: Any) -> dict[str, Any]:
 
 def training_data(data: Any, where: str) -> dict[str, Any]:
     """A run's equally long lists of finite numbers; and where they are there, "model_state" (tensors) and "run"."""
-    kinds: dict[str, Callable[[Any, str], Any]] = {"model_state": _tensors, "run": plain_dict}
+    kinds: dict[str, Callable[[Any, str], Any]] = {"model_state": _tensors, "run": _run}
     kinds |= dict.fromkeys(("episode_num", "step_num"), _counts)
     checked = {name: kinds.get(name, _numbers)(value, f"{where}: {name}") for name, value in _items(data, where)}
     lengths = {name: len(value) for name, value in checked.items() if isinstance(value, list)}
@@ -42,7 +43,9 @@ def checkpoint(data: Any) -> dict[str, Any]:
         "optimizer": _optimizer,
         "training_data": training_data,
         "recent_rewards": _numbers,
-        "seed": _seed,
+        "seed": lambda value, where: None if value is None else _count(value, where),
+        "run": _run,
+        "finished": _flag,
         "env_name": _env_name,
         "hp": plain_dict,
     }
@@ -75,13 +78,19 @@ def _items(data: Any, where: str) -> Iterator[tuple[str, Any]]:
     for name, value in data.items():
         if not isinstance(name, str):
             raise ValueError(f"a name in {where} is a {type(name).__name__}, not a text")
-        yield str.__str__(name), value
+        yield _text(name, f"a name in {where}"), value
+
+
+def _text(text: str, where: str) -> str:
+    if text.encode(errors="ignore").decode() != text:
+        raise ValueError(f"{where} is {ascii(text)[:80]}, which has half a character")
+    return str.__str__(text)
 
 
 def _numbers(values: Any, where: str) -> list[int | float]:
     if not isinstance(values, (list, tuple)):
         raise ValueError(f"{where} is a {type(values).__name__}, not a list of numbers")
-    if set(map(type, values)) == {float} and all(map(math.isfinite, values)):  # most lists; ten times as fast
+    if set(map(type, values)) == {float} and all(map(LARGEST.__ge__, map(abs, values))):  # most lists; much faster
         return list(values)
     return [_number(value, where) for value in values]
 
@@ -95,11 +104,11 @@ def _counts(values: Any, where: str) -> list[int | float]:
 
 def _number(value: Any, where: str) -> int | float:
     value = _to_python(value)
-    if isinstance(value, float) and math.isfinite(value):
+    if isinstance(value, float) and abs(value) <= LARGEST:
         return float(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return int(value)
-    raise ValueError(f"{where} holds {_shown(value)}, which is not a finite number")
+    raise ValueError(f"{where} holds {_shown(value)}, which is not a finite number, or too large a one")
 
 
 def _to_python(value: Any) -> Any:
@@ -113,9 +122,23 @@ def _best(value: Any, where: str) -> int | float:
     return value if isinstance(value, float) and value == -math.inf else _number(value, where)
 
 
-def _seed(value: Any, where: str) -> int | None:
+def _run(data: Any, where: str) -> dict[str, Any]:
+    """What a run was; other names hold what they like."""
+    kinds: dict[str, Callable[[Any, str], Any]] = {"hp": plain_dict, "finished": _flag}
+    kinds |= dict.fromkeys(("seed", "max_episodes", "running_mean_len"), _count)
+    return {name: kinds.get(name, _plain)(value, f"{where}: {name}") for name, value in _items(data, where)}
+
+
+def _flag(value: Any, where: str) -> bool:
     value = _plain(value, where)
-    if value is not None and (type(value) is not int or value < 0):
+    if not isinstance(value, bool):
+        raise ValueError(f"{where} is {_shown(value)}, not True or False")
+    return value
+
+
+def _count(value: Any, where: str) -> int:
+    value = _plain(value, where)
+    if type(value) is not int or value < 0:
         raise ValueError(f"{where} is {_shown(value)}, not a whole number from 0")
     return value
 
@@ -173,7 +196,7 @@ def _plain(value: Any, where: str, depth: int = 0) -> Any:
         case None | bool():
             return value
         case str():
-            return str.__str__(value)
+            return _text(value, where)
         case int() if abs(value) < 2**64:
             return int(value)
         case float() if not math.isnan(value):

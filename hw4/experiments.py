@@ -16,15 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import torch
 from torch import nn
 
 from cs236781.files import lock_outputs
 from hw4 import answers, runs
+from hw4.contents import plain_dict
 from hw4.env import ENV_NAME, make_env
 from hw4.files import PathLike, check_fits, dump_training_data, load_checkpoint, load_training_data, save_checkpoint
-from hw4.hyperparams import with_overrides
+from hw4.hyperparams import check_hyperparams, with_overrides
 from hw4.rl_ac import AACPolicyAgent, AACPolicyGradientLoss, AACPolicyNet
 from hw4.rl_pg import (
     ActionEntropyLoss,
@@ -126,6 +126,7 @@ def train_into(
             print(f"results so far: {out}")
         raise KeyboardInterrupt
 
+    plain_dict({"hp": hp}, "the run")  # what no file can hold is not found at the end
     with lock_outputs(out):
         if restart:
             runs.set_aside(out)
@@ -155,7 +156,10 @@ class Policy(NamedTuple):
 
 
 def load_policy(checkpoint_file: PathLike) -> Policy:
-    """The policy that a checkpoint of `train_rl` holds."""
+    """The policy that a checkpoint of `train_rl` holds.
+
+    :raises ValueError: if it holds none, or one of another environment than Beresheet-v2; in one line.
+    """
     checkpoint = load_checkpoint(checkpoint_file)
     kinds: dict[str, tuple[type[PolicyAgent], type[PolicyNet]]] = {
         "PolicyNet": (PolicyAgent, PolicyNet),
@@ -163,14 +167,17 @@ def load_policy(checkpoint_file: PathLike) -> Policy:
     }
     try:
         agent_type, net_type = kinds[checkpoint["net_type"]]
-        env, hp = make_env(checkpoint["env_name"]), checkpoint["hp"]
+        if checkpoint["env_name"] != ENV_NAME:
+            raise ValueError(f"it is of {checkpoint['env_name']}, and only {ENV_NAME} is played here")
+        env, hp = make_env(), checkpoint["hp"]
+        check_hyperparams(hp)
         # A network of any size is only described, until it is known to be the one that is here.
         with torch.device("meta"):
             check_fits(checkpoint, net_type.build_for_env(env, "meta", **hp))
         p_net = net_type.build_for_env(env, **hp)
         p_net.load_state_dict(checkpoint["params"])
         return Policy(agent_type, p_net, hp.get("action_repeat", 1))
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, gym.error.Error) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{checkpoint_file} does not say what network it holds: {error}") from error
 
 

@@ -30,6 +30,7 @@ PathLike = str | os.PathLike[str]
 FORMAT = 1
 SEAL = re.compile(rb"(\nhw4 format (\d) sha256 )([0-9a-f]{64})\n")
 SEAL_SIZE = len(f"\nhw4 format {FORMAT} sha256 \n") + 64  # bytes
+TRAINED = ("episode_num", "step_num", "mean_reward", "best_mean_reward", "loss_t")  # what training keeps of a batch
 ARCHIVE_END = struct.Struct("<4s16xH")  # a zip archive's last record, of which the last field is its comment's length
 
 
@@ -65,8 +66,9 @@ def save_checkpoint(data: dict[str, Any], filename: PathLike) -> None:
     """Write a checkpoint, which `torch.load` reads with its safe default. NumPy's numbers become Python's.
 
     It holds "params", a dict of tensors. What else it may hold: "optimizer", an optimizer's state dict;
-    "training_data"; "recent_rewards", a list of numbers; "best_mean_reward", a number; "seed", "hp" and other names,
-    with numbers, texts, and lists and dicts of them.
+    "training_data"; "recent_rewards", a list of numbers; "best_mean_reward", a number; "seed", a whole number; "run",
+    what the run was, and whether it is "finished"; "hp" and other names, with numbers, texts, and lists and dicts of
+    them.
 
     :raises ValueError: if it is of another shape, or holds weights that are not finite; in one line.
     """
@@ -120,11 +122,29 @@ def check_fits(checkpoint: Mapping[str, Any], model: nn.Module, optimizer: torch
         _check_equal({**group, "lr": rate}, saved_group, "option")
         if not (isinstance(rate, (int, float)) and 0 <= rate < math.inf):
             raise ValueError("its optimizer's learning rate is not a number from 0")
+    _check_went_on(checkpoint)
     states = _state_after_a_step(optimizer)
+    if states and checkpoint["training_data"] and not saved["state"]:
+        raise ValueError("its optimizer has no state, though it made steps")
     for index, state in saved["state"].items():
         if index not in states:
             raise ValueError(f"its optimizer has a state for a parameter {index}, which there is not")
         _check_equal(states[index], {name: _described(value) for name, value in state.items()}, "state")
+
+
+def _check_went_on(checkpoint: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless a checkpoint's lists are such as training leaves after some batches, or before any."""
+    data, recent, run = checkpoint["training_data"], checkpoint["recent_rewards"], checkpoint.get("run", {})
+    for name in TRAINED if data else ():
+        if not data.get(name):
+            raise ValueError(f"its training data have no {name!r}, so nothing can go on from them")
+    counts = data.get("episode_num", [])
+    batch_size, episodes = run.get("hp", {}).get("batch_size"), counts[-1] if counts else 0
+    if batch_size is not None and counts != [number * batch_size for number in range(1, len(counts) + 1)]:
+        raise ValueError(f"its episode_num are not those of batches of {batch_size!r}")
+    expected = min(run.get("running_mean_len", len(recent) or 1), episodes)
+    if len(recent) != expected:
+        raise ValueError(f"its recent_rewards are {len(recent)}, not those of the last {expected} episodes")
 
 
 def _state_after_a_step(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:

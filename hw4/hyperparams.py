@@ -1,23 +1,33 @@
 """What each hyperparameter is and accepts, and how a text such as `learn_rate=0.01` becomes one."""
 
 import ast
+import itertools
 import math
 import numbers
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hw4.rl_pg import ACTIVATIONS
 
+LARGEST = 1e18  # of any number: a network's 32-bit floats hold it, and 64-bit whole numbers do
+MAX_BATCH_SIZE = 100_000
+MAX_ACTION_REPEAT = 10_000
+MAX_LAYERS = 100
+MAX_PARAMETERS = 10_000_000  # a checkpoint holds two networks of that size, each parameter with Adam's two moments
+ENDS = 16  # features and actions that are allowed for in counting parameters; the lander has 8 and 4
+NOT_PYTHON = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # what ast.literal_eval answers words by
 
-def is_number(value: Any, lowest: float = -math.inf, highest: float = math.inf) -> bool:
+
+def is_number(value: Any, lowest: float = -LARGEST, highest: float = LARGEST) -> bool:
     """Whether it is a finite number in a range, NumPy's too."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and math.isfinite(value) and lowest <= float(value) <= highest
+    return is_real and bool(lowest <= value <= highest)
 
 
-def is_count(value: Any, lowest: int = 1) -> bool:
-    """Whether it is a whole number from `lowest` on, NumPy's too."""
-    return isinstance(value, numbers.Integral) and is_number(value, lowest)
+def is_count(value: Any, lowest: int = 1, highest: float = math.inf) -> bool:
+    """Whether it is a whole number in a range, NumPy's too."""
+    return isinstance(value, numbers.Integral) and is_number(value, lowest, highest)
 
 
 def check_count(name: str, value: Any, lowest: int = 1) -> None:
@@ -30,22 +40,33 @@ def _is_list(value: Any, accepts: Callable[[Any], bool]) -> bool:
     return isinstance(value, (list, tuple)) and all(map(accepts, value))
 
 
+def _are_layers(value: Any) -> bool:
+    if not _is_list(value, is_count) or len(value) > MAX_LAYERS:
+        return False
+    sizes = [ENDS, *map(int, value), ENDS]
+    return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes)) <= MAX_PARAMETERS
+
+
 TINY = 1e-12
 REQUIRED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "batch_size": (is_count, "a whole number from 1"),  # episodes
+    "batch_size": (lambda v: is_count(v, 1, MAX_BATCH_SIZE), f"a whole number from 1 to {MAX_BATCH_SIZE}"),  # episodes
     "gamma": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
-    "beta": (is_number, "a number"),
-    "learn_rate": (lambda v: is_number(v, TINY), "a number above 0"),
-    "eps": (lambda v: is_number(v, TINY), "a number above 0"),
-    "hidden_layers": (lambda v: _is_list(v, is_count), "a list of whole numbers from 1, such as [64, 64]"),
+    "beta": (is_number, f"a number from {-LARGEST:g} to {LARGEST:g}"),
+    "learn_rate": (lambda v: is_number(v, TINY), f"a number above 0, up to {LARGEST:g}"),
+    "eps": (lambda v: is_number(v, TINY), f"a number above 0, up to {LARGEST:g}"),
+    "hidden_layers": (
+        _are_layers,
+        f"a list of whole numbers from 1, such as [64, 64], at most {MAX_LAYERS}, and of a network that has up to "
+        f"{MAX_PARAMETERS:,} parameters",
+    ),
 }
 OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "action_repeat": (is_count, "a whole number from 1"),
-    "beta_end": (is_number, "a number"),
+    "action_repeat": (lambda v: is_count(v, 1, MAX_ACTION_REPEAT), f"a whole number from 1 to {MAX_ACTION_REPEAT}"),
+    "beta_end": (is_number, f"a number from {-LARGEST:g} to {LARGEST:g}"),
     "gamma_end": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
-    "learn_rate_end": (lambda v: is_number(v, 0), "a number from 0"),
-    "delta": (lambda v: is_number(v, 0), "a number from 0"),
-    "value_scale": (lambda v: is_number(v, TINY), "a number above 0"),
+    "learn_rate_end": (lambda v: is_number(v, 0), f"a number from 0 to {LARGEST:g}"),
+    "delta": (lambda v: is_number(v, 0), f"a number from 0 to {LARGEST:g}"),
+    "value_scale": (lambda v: is_number(v, TINY), f"a number above 0, up to {LARGEST:g}"),
     "activation": (lambda v: isinstance(v, str) and v in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}"),
     "orthogonal": (lambda v: isinstance(v, bool), "True or False"),
     "initial_logits": (lambda v: _is_list(v, is_number), "a list of numbers, one an action, such as [3, 0, 0, 0]"),
@@ -62,7 +83,7 @@ def check_hyperparams(hp: Mapping[str, Any]) -> None:
         raise ValueError(f"hyperparameters are missing: {', '.join(missing)} (got {', '.join(hp) or 'none'})")
     for name, (accepts, description) in {**REQUIRED, **OPTIONAL}.items():
         if name in hp and not accepts(hp[name]):
-            raise ValueError(f"{name} must be {description}, got {hp[name]!r}")
+            raise ValueError(f"{name} must be {description}, got {reprlib.repr(hp[name])}")
 
 
 def with_overrides(hp: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -79,7 +100,7 @@ def with_overrides(hp: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
             raise ValueError(f"there is no hyperparameter {name!r}; there are: {', '.join(known)}")
         try:
             changed[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except NOT_PYTHON:
             changed[name] = text  # a word, such as an activation's name
     check_hyperparams(changed)
     return changed

@@ -66,7 +66,9 @@ def newest(files: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
 
 def run_in(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a checkpoint says of its run; one of an earlier version says its hyperparameters and its seed."""
-    return checkpoint.get("run") or {name: checkpoint[name] for name in ("hp", "seed") if name in checkpoint}
+    return checkpoint.get("run") or {
+        name: checkpoint[name] for name in ("hp", "seed") if checkpoint.get(name) is not None
+    }
 
 
 def episodes_of(checkpoint: Mapping[str, Any]) -> int:

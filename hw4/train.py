@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cs236781.files import lock_outputs
+from cs236781.files import check_file_writable, lock_outputs
 from hw4 import runs
+from hw4.contents import plain_dict
 from hw4.files import PathLike
 from hw4.hyperparams import check_count, check_hyperparams
 from hw4.optim import choose_device, make_optimizer, make_schedule
@@ -35,7 +36,8 @@ from hw4.rollout.loader import (
 MAX_EPISODES = 6000
 MAX_SEED = 2**63 - 1
 MAX_COUNT = 10**9  # of episodes
-MAX_WORKERS = 1000
+MAX_WORKERS = 1024
+MAX_BATCHES = 250_000  # whose figures a file holds
 MANY_PARAMETERS = 50_000
 
 
@@ -94,8 +96,12 @@ def train_rl(
         running_mean_len=running_mean_len,
     )
     max_episodes, running_mean_len = int(max_episodes), int(running_mean_len)  # NumPy's numbers, too
+    if max_episodes > MAX_BATCHES * hp["batch_size"]:
+        raise ValueError(f"max_episodes must be up to {MAX_BATCHES} times the batch_size, got {max_episodes}")
     learner_device = choose_device(device) if isinstance(device, str) else device
     best = None if checkpoints_file is None else Path(checkpoints_file)
+    if best is not None:
+        check_file_writable(best)
     latest = Path(latest_file) if latest_file is not None else None if best is None else runs.latest_of(best)
     files = tuple(file for file in (latest, best) if file is not None)
     with lock_outputs(*files):
@@ -103,6 +109,8 @@ def train_rl(
             runs.set_aside(*files)
         wanted = partial(runs.run_of, configuration, hp, max_episodes, target_reward, running_mean_len)
         run, start = _run_and_start(files, wanted, seed, other_runs_aside)
+        if files:
+            plain_dict(run, "the run")  # what no file can hold is not found at the end
         seed = run["seed"]
         num_workers = min(default_num_workers(), hp["batch_size"]) if num_workers is None else int(num_workers)
         print(f"hyperparams: {hp}, seed: {seed}")

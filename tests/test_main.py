@@ -19,6 +19,7 @@ import pytest
 from nbformat.v4 import new_markdown_cell
 
 import main
+from cs236781.files import write_json
 from hw4 import experiments
 from hw4.study import analysis, numbers
 from tests.notebooks import write_notebook
@@ -34,10 +35,13 @@ if (ROOT / "cs236781" / "grading").is_dir():
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "COLUMNS": "80"}
 SETUP = "import sys\nimport main\nfrom cs236781.cli import run\n"
 STAGE = {
-    **{"episodes": 5, "batches": 2, "gradient": {"critic": {"variance": 1.0}}},
-    "critic": {"v": [], "q": [], "q10": [], "q90": []},
-    "time": {"ends": {}, "height": [], "where": {}},
+    **{"episodes": 5, "batches": 2, "gradient": {name: {"variance": 1.0} for name in analysis.ESTIMATORS}},
+    "critic": dict.fromkeys(("v", "q", "q10", "q90"), [0.5] * 20),
+    "time": {"ends": {"crash": 1.0}, "height": [1.0], "where": {"in the air": {"share": 1.0, "actions": [0.25] * 4}}},
 }
+MEASURED = {"explained_variance": dict.fromkeys(("episodes", "value"), [0.5] * 24), "stages": {"x": STAGE}}
+NO_FILES = ("", ".", "..", "/", "new/")  # and yet they were taken for a file's name
+WRITERS = ("record file", "plot file", "sweep vpg", "analyse")
 COMMAND = f"{SETUP}@main.app.command()\ndef work():\n    {{}}\n\nsys.exit(run(main.app, ['work']))\n"
 
 
@@ -170,6 +174,15 @@ def test_signatures_agree_with_the_experiments():
         ("evaluate file --episodes 0", "--episodes"),
         ("record file --out file/x.mp4", "file is a file, and a folder is needed"),
         ("plot file --dpi 0", "--dpi"),
+        ("plot file --out x.png --dpi 100000000", "'--dpi': Input should be less than or equal to 1200"),
+        *((f"train vpg --{option} {bad}", "names no file") for option in ("out", "checkpoint") for bad in NO_FILES),
+        *((f"{command} --out {bad}", "names no file") for command in WRITERS for bad in (".", "a/")),
+        (f"train vpg --episodes {2**64}", "'--episodes': Input should be less than or equal to 1000000"),
+        ("train vpg --num-workers 70000", "'--num-workers': Input should be less than or equal to 1024"),
+        ("train vpg --set hidden_layers=[8400,8400]", "a network that has up to 10,000,000 parameters"),
+        ("train vpg --set gamma={[]:1}", "gamma must be a number from 0 to 1"),
+        ("sweep aac --jobs 99999999999", "'--jobs': Input should be less than or equal to 10000"),
+        (f"sweep aac --seeds {10**12}", "'--seeds': Input should be less than or equal to 100000"),
         ("sweep aac xyz", "xyz"),
         ("sweep aac --first-seed -1", "--first-seed"),
         ("figures --out-dir . --seeds missing", "missing"),
@@ -177,7 +190,7 @@ def test_signatures_agree_with_the_experiments():
 )
 def test_wrong_use_ends_with_one_line_and_leaves_nothing(tmp_path, arguments, problem):
     (tmp_path / "file").write_text("text")
-    words = arguments.split()
+    words = arguments.split(" ") if arguments else []
     command = words[0] if words and words[0] in COMMANDS else ""
     assert_refused(run(*words, cwd=tmp_path), command, problem)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -329,11 +342,21 @@ def test_plot_draws_results(trained, tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_plot_draws_no_configuration_twice(trained):
+    """The first was dropped silently."""
+    assert_refused(run("plot", "r.dat", "r.dat", "--out", "x.png", cwd=trained), "plot", "r.dat holds vpg again")
+
+
+def test_train_prints_the_figures_that_there_are(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(experiments, "train_into", lambda config, out, **how: {"episode_num": [8]})
+    main.train("vpg", out=tmp_path / "r.dat")
+    assert capsys.readouterr().out == ""
+
+
 def test_analyse_writes_what_was_measured(tmp_path, monkeypatch):
-    measured = {"explained_variance": {"episodes": [], "value": []}, "stages": {"x": STAGE}}
-    monkeypatch.setattr(analysis, "analyse", lambda hp, seed: {**measured, "delta": hp["delta"], "seed": seed})
+    monkeypatch.setattr(analysis, "analyse", lambda hp, seed: {**MEASURED, "delta": hp["delta"], "seed": seed})
     main.analyse(tmp_path / "new" / "a.json", seed=7)
-    expected = {**measured, "delta": experiments.hyperparams_of("aac")["delta"], "seed": 7}
+    expected = {**MEASURED, "delta": experiments.hyperparams_of("aac")["delta"], "seed": 7}
     assert json.loads((tmp_path / "new" / "a.json").read_text()) == expected
 
 
@@ -352,6 +375,51 @@ def test_figures_of_something_else_are_refused(tmp_path, option, content):
     (tmp_path / "x.json").write_text(content)
     result = run("figures", option, "x.json", "--out-dir", ".", cwd=tmp_path)
     assert_refused(result, "figures", "x.json is damaged, or of another kind")
+
+
+def changed(*path, to):
+    """The analysis with one part of it changed."""
+    data = json.loads(json.dumps(MEASURED))
+    part = data
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = to
+    return data
+
+
+IN_STAGE = {
+    **{
+        f"critic's {name} of {len(to)}": (("critic", name), to) for name in ("v", "q", "q90") for to in ([], [1.0] * 19)
+    },
+    "a huge number": (("critic", "v"), [10**400] * 20),
+    "a stage of huge episodes": (("episodes",), 10**400),
+    "no estimator": (("gradient",), {}),
+    "an estimator more": (("gradient", "x"), {"variance": 1.0}),
+    "no height": (("time", "height"), []),
+    "a formula": (("time", "ends"), {"$x_{$": 1.0}),
+    "a huge fraction": (("time", "ends", "crash"), 10**400),
+}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(changed("stages", "x", *path, to=to) for path, to in IN_STAGE.values()),
+        changed("stages", to={"$$": STAGE}),
+        changed("stages", to={"\ud800": STAGE}),
+        changed("explained_variance", "value", to=[0.5] * 23),
+    ],
+    ids=[*IN_STAGE, "a stage's name", "half a character", "a value less"],
+)
+def test_an_analysis_that_no_figure_could_show_is_neither_written_nor_read(data, tmp_path):
+    file = tmp_path / "a.json"
+    with pytest.raises(ValueError, match=r"\A[^\n]*a\.json is damaged, or of another kind[^\n]*\Z"):
+        write_json(file, data, analysis.SCHEMA)
+    file.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"a\.json is damaged, or of another kind"):
+        analysis.load_analysis(file)
+    file.write_text(json.dumps(MEASURED))
+    assert analysis.load_analysis(file) == MEASURED
 
 
 @pytest.mark.skipif(not (ROOT / "results" / "analysis.json").exists(), reason="students receive no results")
@@ -393,6 +461,18 @@ def test_a_signal_to_all_processes_ends_training_and_keeps_what_was_learned(work
     results = pickle.loads((tmp_path / "r.dat").read_bytes())["cpg"]
     assert len(results["mean_reward"]) == len(results["episode_num"]) >= 1
     assert {path.name for path in tmp_path.iterdir()} == {"c.dat", "c_latest.dat", "r.dat"}
+
+
+@pytest.mark.parametrize(("sent", "status"), STOPS)
+def test_a_signal_to_all_processes_ends_a_sweep_with_one_line(sent, status, tmp_path):
+    arguments = "sweep vpg --seeds 2 --jobs 2 --episodes 100000 --out s.json"
+    process = start(*arguments.split(), cwd=tmp_path, until=tmp_path / "s.json.runs")
+    time.sleep(3)  # its processes start
+    os.killpg(process.pid, sent)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in stderr
+    assert stderr.endswith("main.py sweep: interrupted\n")
 
 
 def test_a_killed_sweep_leaves_no_process(tmp_path):

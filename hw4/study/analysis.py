@@ -26,39 +26,44 @@ STAGES: Mapping[str, int] = {"early": 500, "middle": 1500, "late": 6000}  # epis
 BATCHES = 200  # at each stage
 CALIBRATION_BINS = 20
 VARIANCE_EVERY = 250  # episodes between two readings of the critic's explained variance
+ESTIMATORS = ("total return", "reward to go", "batch mean", "leave-one-out", "critic")  # of the policy gradient
 VARIANCE_EPISODES = 40  # fresh ones for each such reading
 HEIGHT, RIGHT_LEG, LEFT_LEG = 1, 6, 7  # features of an observation; a leg's is 1 on the ground and 0 in the air
 LEARNED = 3.0  # standard errors of the mean improvement that are more than luck
 
 
-_NUMBERS = {"type": "array", "items": {"type": "number"}}
-_FRACTIONS = {"type": "object", "additionalProperties": {"type": "number"}}
+# What a number in JSON may be, so that means and differences are finite, and can be drawn.
+NUMBER = {"type": "number", "minimum": -1e100, "maximum": 1e100}
+COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
+_NUMBERS = {"type": "array", "items": NUMBER, "minItems": 1}
+_NAMES = {"type": "object", "minProperties": 1, "propertyNames": {"pattern": "^[A-Za-z0-9 _-]+$"}}
 
 
 def _with(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
+def _so_many(count: int) -> dict[str, Any]:
+    return {**_NUMBERS, "minItems": count, "maxItems": count}
+
+
 # What an analysis holds, as a JSON schema: what is plotted of it.
 SCHEMA = _with(
-    explained_variance=_with(episodes=_NUMBERS, value=_NUMBERS),
+    explained_variance=_with(**dict.fromkeys(("episodes", "value"), _so_many(MAX_EPISODES // VARIANCE_EVERY))),
     stages={
-        "type": "object",
-        "minProperties": 1,
+        **_NAMES,
         "additionalProperties": _with(
-            episodes={"type": "integer"},
-            batches={"type": "integer"},
-            gradient={"type": "object", "minProperties": 1, "additionalProperties": _with(variance={"type": "number"})},
-            critic=_with(v=_NUMBERS, q=_NUMBERS, q10=_NUMBERS, q90=_NUMBERS),
+            episodes=COUNT,
+            batches=COUNT,
+            gradient={
+                **_with(**dict.fromkeys(ESTIMATORS, _with(variance={**NUMBER, "minimum": 0}))),
+                "additionalProperties": False,
+            },
+            critic=_with(**dict.fromkeys(("v", "q", "q10", "q90"), _so_many(CALIBRATION_BINS))),
             time=_with(
-                ends=_FRACTIONS,
+                ends={**_NAMES, "additionalProperties": NUMBER},
                 height=_NUMBERS,
-                where={
-                    "type": "object",
-                    "additionalProperties": _with(
-                        share={"type": "number"}, actions={**_NUMBERS, "minItems": 4, "maxItems": 4}
-                    ),
-                },
+                where={**_NAMES, "additionalProperties": _with(share=NUMBER, actions=_so_many(4))},
             ),
         ),
     },

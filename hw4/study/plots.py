@@ -69,7 +69,9 @@ def plot_experiment_results(results: Mapping[str, Mapping[str, Any]], fig: Figur
     fig = _grid() if fig is None else fig
     for ax, name in zip(fig.axes, PANELS, strict=True):
         for config, data in results.items():
-            if name in data:
+            if len(data.get(name, ())):
+                if "episode_num" not in data:
+                    raise ValueError(f"{config} has no episode_num, against which {name} is drawn")
                 style, colour = LINES.get(config, "-"), COLOURS.get(config)
                 ax.plot(data["episode_num"], data[name], label=config, linestyle=style, color=colour, linewidth=0.8)
         _describe(ax, name, PANELS[name])
@@ -82,15 +84,21 @@ def plot_seeds(runs: Sequence[Record]) -> Figure:
     """Learning curves over seeds, in the panels of `plot_experiment_results`: a line is the interquartile mean of the
     seeds, whose number stands beside its name, and its band the 95% bootstrap interval.
 
-    :param runs: a sweep's records. The seeds of a configuration have the same length and batch size.
+    :param runs: a sweep's records. Those without curves are left out.
+        The seeds of a configuration have the same batch size.
+    :raises ValueError: if the runs of a configuration are not of one length.
     """
     fig = _grid()
+    groups = group_by_configuration(_but_long([run for run in runs if run.get("curves", {}).get("episode_num")]))
     for ax, name in zip(fig.axes, PANELS, strict=True):
-        for config, group in group_by_configuration(_but_long(runs)).items():
-            if name in group[0]["curves"]:
-                episodes = group[0]["curves"]["episode_num"]
-                middle, low, high = bootstrap_ci(np.array([run["curves"][name] for run in group]))
+        for config, group in groups.items():
+            curves = [run["curves"] for run in group]
+            if len({len(curve.get(name, ())) for curve in curves}) > 1:
+                raise ValueError(f"the runs of {config} are not of one length: draw those of one sweep alone")
+            if name in curves[0]:
+                middle, low, high = bootstrap_ci(np.array([curve[name] for curve in curves]))
                 label = f"{config} ({len(group)})"
+                episodes = curves[0]["episode_num"]
                 ax.plot(episodes, middle, linestyle=LINES[config], label=label, color=COLOURS[config], linewidth=1.2)
                 ax.fill_between(episodes, low, high, color=COLOURS[config], alpha=0.15, linewidth=0)
         _describe(ax, name, PANELS[name])
@@ -359,4 +367,5 @@ def _label_ends(ax: Axes) -> None:
         places[row] = max(places[row], places[row - 1] + gap)
     top = high - gap * np.arange(len(places))[::-1]  # where they would be if they all hung from above
     for place, (_, label, colour) in zip(np.minimum(places, top), ends, strict=True):
-        ax.text(1.02, place, label, color=colour, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+        how: Any = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": "small", "parse_math": False}
+        ax.text(1.02, place, label, color=colour, **how)

@@ -14,9 +14,12 @@ import itertools
 import math
 import multiprocessing as mp
 import os
+import re
 import shutil
+import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -40,9 +43,10 @@ from hw4.experiments import (
     train_config,
 )
 from hw4.files import PathLike
+from hw4.hyperparams import NOT_PYTHON
 from hw4.rl_data import TrainBatch
 from hw4.rollout.loader import available_cpus
-from hw4.study.analysis import LEFT_LEG, RIGHT_LEG
+from hw4.study.analysis import COUNT, LEFT_LEG, NUMBER, RIGHT_LEG
 from hw4.study.evaluation import evaluate
 from hw4.study.slurm import call_each
 from hw4.study.statistics import bootstrap_ci
@@ -52,7 +56,7 @@ CURVE_EVERY = 50  # episodes
 CURVES = ("mean_reward", "loss_p", "loss_v", "loss_e", "baseline", "quiet", "q_variance")
 # What a record must hold, to be read. Its name is that of a file: it leads nowhere else.
 NAME = {"type": "string", "pattern": "^[a-z_]+-[0-9]+-[0-9a-f]{12}$"}
-NUMBER_OR_NULL = {"type": ["number", "null"]}
+EVALUATED = {"type": "object", "required": ["mean"], "properties": {"mean": NUMBER}}
 RECORD = {
     "type": "object",
     "required": ["configuration", "seed", "overrides", "episodes", "best_mean_reward", "episodes_to_200", "evaluation"],
@@ -61,18 +65,26 @@ RECORD = {
         "configuration": {"enum": [*CONFIG_NAMES, LONG_NAME]},
         "seed": {"type": "integer"},
         "overrides": {"type": "array", "items": {"type": "string"}},
-        "episodes": {"type": "integer"},
-        "best_mean_reward": {"type": "number"},
-        "episodes_to_200": NUMBER_OR_NULL,
-        "cpu_seconds_to_200": NUMBER_OR_NULL,
+        "episodes": COUNT,
+        "best_mean_reward": NUMBER,
+        "episodes_to_200": {**COUNT, "type": ["integer", "null"]},
+        "cpu_seconds_to_200": {**NUMBER, "type": ["number", "null"]},
         "evaluation": {
             "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "additionalProperties": {"type": "object", "required": ["mean"]},
+            "anyOf": [{"maxProperties": 0}, {"required": ["final"]}],
+            "properties": {
+                "final": {
+                    "type": "object",
+                    "required": ["sampled", "greedy"],
+                    "properties": {"sampled": EVALUATED, "greedy": EVALUATED},
+                }
             },
         },
-        "curves": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "number"}}},
+        "curves": {
+            "type": "object",
+            "required": ["episode_num", "mean_reward"],
+            "additionalProperties": {"type": "array", "items": NUMBER},
+        },
     },
 }
 RUNS = {
@@ -139,7 +151,7 @@ def _alternatives(override: str) -> list[str]:
     name, equals, text = override.partition("=")
     try:
         values = ast.literal_eval(f"[{text}]")
-    except (ValueError, SyntaxError):
+    except NOT_PYTHON:
         values = text.split(",")  # words
     return [f"{name}{equals}{value}" for value in values] or [override]
 
@@ -270,7 +282,8 @@ def _sweep(
 ) -> list[dict[str, Any]]:
     folder = out.with_name(f"{out.name}.runs")
     records = {record["name"]: record for record in load_runs(out)} if out.exists() else {}
-    records |= {path.stem: read_json(path, RECORD) for path in sorted(folder.glob("*-*.json"))}
+    left = [path for path in sorted(folder.glob("*.json")) if re.search(NAME["pattern"], path.stem)]
+    records |= {path.stem: _read_record(path) for path in left}
     missing = [run for run in runs if run.name not in records]
     print(f"=== {len(runs)} runs, {len(runs) - len(missing)} of them done before")
     if missing:
@@ -290,7 +303,7 @@ def _sweep(
                     failures.append(f"{run.name}: {error}")
         if failures:
             raise SweepError(f"{len(failures)} of {len(missing)} runs failed: {'; '.join(failures)}")
-        records |= {run.name: read_json(folder / f"{run.name}.json", RECORD) for run in missing}
+        records |= {run.name: _read_record(folder / f"{run.name}.json") for run in missing}
     order = {run.name: number for number, run in enumerate(runs)}
     names = sorted(records, key=lambda name: (order.get(name, len(order)), name))
     gathered = [{**records[name], "name": name} for name in names]
@@ -319,7 +332,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         best = np.array([record["best_mean_reward"] for record in group])
         middle, low, high = bootstrap_ci(best)
         reached = sum(record["episodes_to_200"] is not None for record in group)
-        until = {name: _median_until([record[name] for record in group]) for name in UNTIL_200}
+        until = {name: _median_until([record[name] for record in group if name in record]) for name in UNTIL_200}
         row = {
             "configuration": name,
             "seeds": len(group),
@@ -342,8 +355,8 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _median_until(values: Sequence[float | None]) -> str:
-    """The median, where None stands for never."""
-    median = float(np.median([math.inf if value is None else value for value in values]))
+    """The median, where None stands for never; none of records that do not say it, as older ones."""
+    median = float(np.median([math.inf if value is None else value for value in values] or [math.inf]))
     return f"{median:.0f}" if math.isfinite(median) else "-"
 
 
@@ -353,27 +366,63 @@ def load_runs(filename: PathLike) -> list[dict[str, Any]]:
     :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if it is of another kind.
     """
-    return read_json(Path(filename), RUNS)["runs"]
+    runs = read_json(Path(filename), RUNS)["runs"]
+    for run in runs:
+        _check_curves(run, filename)
+    for name, count in Counter(run["name"] for run in runs).items():
+        if count > 1:
+            raise ValueError(f"{filename} is damaged: it has {count} records that are called {name}")
+    return runs
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record = read_json(path, RECORD)
+    _check_curves(record, path)
+    return record
+
+
+def _check_curves(record: Mapping[str, Any], filename: PathLike) -> None:
+    """Raise a ValueError unless a record's curves have one length, which a schema cannot ask for."""
+    lengths = {name: len(curve) for name, curve in record.get("curves", {}).items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{filename} is damaged: a record's curves are not of one length: {lengths}")
 
 
 def call_each_here(
     function: Callable[..., None], arguments: Sequence[tuple[Any, ...]], *, at_once: int | None = None
 ) -> Iterator[tuple[int, str | None]]:
     """As `slurm.call_each`, in processes of this machine; one on each processor, where `at_once` is None."""
-    executor = ProcessPoolExecutor(
-        at_once or available_cpus(), mp_context=mp.get_context("spawn"), initializer=_end_with_parent
-    )
+    processes = min(at_once or available_cpus(), max(1, len(arguments)))
+    with _out_of_reach():  # this starts the one that cleans up
+        executor = ProcessPoolExecutor(processes, mp.get_context("spawn"), _end_with_parent)
     try:
-        futures = {executor.submit(function, *these): number for number, these in enumerate(arguments)}
+        with _out_of_reach():  # and this the others
+            futures = {executor.submit(function, *these): number for number, these in enumerate(arguments)}
         for future in as_completed(futures):
             error = future.exception()
             yield futures[future], None if error is None else f"{type(error).__name__}: {error}"
     except BaseException:  # Ctrl-C must not wait for runs that take minutes
         for process in list(executor._processes.values()):
-            process.terminate()
+            process.kill()
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _out_of_reach() -> Iterator[None]:
+    """Start processes that no signal reaches but SIGKILL: the sweep answers those to all, and ends the processes.
+
+    One in the middle of its imports, or the one that multiprocessing cleans up with, would show a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:

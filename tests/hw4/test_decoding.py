@@ -45,7 +45,9 @@ def equal(value, other):
 def some_results():
     state = {"scores.weight": torch.arange(6.0).reshape(2, 3), "scores.bias": torch.ones(2)}
     lists = {"loss_p": [1.5, -2.0], "mean_reward": [-200.25, 3e-300], "episode_num": [3, 6]}
-    return {"vpg": {**lists, "model_state": state, "run": {"seed": 1, "hp": {"hidden_layers": (64, 64)}}}, "aac": lists}
+    more = {"step_num": [40, 90], "best_mean_reward": [-200.25, -10.5], "loss_t": [1.5, -2.0]}
+    run = {"seed": 1, "hp": {"hidden_layers": (64, 64)}, "finished": True}
+    return {"vpg": {**lists, "model_state": state, "run": run}, "aac": {**lists, **more}}
 
 
 def a_model_that_learned(**options):
@@ -134,12 +136,13 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3) | st.tuples(inner, inner),
     max_leaves=8,
 )
+in_lists = numbers.filter(lambda number: abs(number) <= 1e300) | as_numpy
 training_data = st.integers(0, 3).flatmap(
     lambda length: st.dictionaries(
         names.filter(lambda name: name not in ("model_state", "run", "episode_num", "step_num")),
-        st.lists(numbers | as_numpy, min_size=length, max_size=length),
+        st.lists(in_lists, min_size=length, max_size=length),
         max_size=3,
-    )
+    ).map(lambda lists: {**lists, "episode_num": list(range(length))})
 )
 
 
@@ -207,6 +210,15 @@ BAD_ENTRIES = {
     "a best that is NaN": {"best_mean_reward": math.nan},
     "a best that is a text": {"best_mean_reward": "10"},
     "a negative seed": {"seed": -1},
+    "half a character": {"hp": {"activation": "\ud800"}},
+    "numbers too large to draw": lists([1e308, -1e308]),
+    "a flag that is a text": {"finished": "no"},
+    **{f"a run that is {run!r}": {"run": run} for run in ([1], 5, "x", None)},
+    **{
+        f"a run whose {name} is {value!r}": {"run": {name: value}}
+        for name, values in {"seed": ("x", None, [1], -1), "finished": ("no", 1), "hp": (None, "x")}.items()
+        for value in values
+    },
     "an environment of a module": {"env_name": "antigravity:Moon-v0"},
 }
 
@@ -230,6 +242,24 @@ def test_results_that_are_neither_written_nor_read(change, file):
     with pytest.raises(ValueError, match=r"\A[^\n]*file\.dat is not written: vpg: [^\n]*\Z"):
         dump_training_data(data, file)
     file.write_bytes(pickle.dumps(data))
+    with pytest.raises(ValueError, match=r"\A[^\n]*file\.dat is not a results file[^\n]*\Z"):
+        load_training_data(file)
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {"vpg": {"episode_num": [1, 2], "mean_reward": [1e308, -1e308]}},
+        {"vpg": {"run": [1]}},
+        {"vpg": {"run": {"seed": "x"}}},
+        {"\ud800": {}},
+    ],
+    ids=str,
+)
+def test_results_that_no_reader_could_use(results, file):
+    with pytest.raises(ValueError, match=r"\A[^\n]*file\.dat is not written: [^\n]*\Z"):
+        dump_training_data(results, file)
+    file.write_bytes(pickle.dumps(results))
     with pytest.raises(ValueError, match=r"\A[^\n]*file\.dat is not a results file[^\n]*\Z"):
         load_training_data(file)
 
@@ -561,7 +591,8 @@ def read_back(data, file):
 def test_a_checkpoint_fits_what_it_was_made_from(file):
     model, optimizer = a_model_that_learned()
     before = copy.deepcopy(optimizer.state_dict())
-    check_fits(read_back(some_checkpoint(), file), model, optimizer)
+    for run in ({}, {"hp": {"batch_size": 3}, "running_mean_len": 2, "seed": 1}):
+        check_fits(read_back({**some_checkpoint(), "run": run}, file), model, optimizer)
     assert equal(optimizer.state_dict(), before)
     assert all(parameter.grad is not None for parameter in model.parameters())
     with torch.device("meta"):
@@ -575,7 +606,8 @@ def test_other_optimizers(make, file):
     optimizer = make(model.parameters(), lr=0.1)
     for _ in range(2):
         data = {**some_checkpoint(), "params": model.state_dict(), "optimizer": optimizer.state_dict()}
-        check_fits(read_back(data, file), model, optimizer)
+        begun = data if data["optimizer"]["state"] else {**data, "training_data": {}, "recent_rewards": []}
+        check_fits(read_back(begun, file), model, optimizer)
         model(torch.ones(3)).sum().backward()
         optimizer.step()
 
@@ -613,6 +645,17 @@ MISFITS = {
     "a weight more": changed("params", "scale", to=torch.zeros(2)),
     "no optimizer": changed("optimizer", to=None),
     "no training data": changed("training_data", to=None),
+    "no state after steps": changed("optimizer", "state", to={}),
+    **{
+        f"no {name}": changed("training_data", name, to=None)
+        for name in ("step_num", "mean_reward", "best_mean_reward", "loss_t")
+    },
+    "episodes alone": changed("training_data", to={"episode_num": [2**62]}),
+    "no recent rewards": changed("recent_rewards", to=[]),
+    "more rewards than episodes": changed("recent_rewards", to=[1.0] * 7),
+    "rewards of too short a window": changed("run", to={"running_mean_len": 5}),
+    "batches of two sizes": changed("run", to={"hp": {"batch_size": 1}, "running_mean_len": 2}),
+    "rewards before any batch": changed("training_data", to={}),
 }
 
 

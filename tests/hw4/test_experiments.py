@@ -1,11 +1,13 @@
 """Training by name, kept in results and checkpoints."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from hw4 import answers, experiments
+from hw4.env import make_env
 from hw4.experiments import (
     exp_configs,
     hyperparams_of,
@@ -130,6 +132,15 @@ class TestTrainInto:
         with pytest.raises(ValueError, match=r"old\.dat is of another run: configuration is 'not said'"):
             self.train(tmp_path / "old.dat")
 
+    @pytest.mark.parametrize(
+        "value", [{1, 2}, math.nan, 2**64, [0] * 4000, len], ids=["set", "NaN", "huge", "long", "code"]
+    )
+    def test_what_no_file_can_hold_is_refused_at_once(self, value, tmp_path):
+        for how in ({}, {"checkpoints_file": tmp_path / "c.dat"}):
+            with pytest.raises(ValueError, match="the run: hp: note "):
+                self.train(tmp_path / "r.dat", hp={**HP, "note": value}, post_batch_fn=pytest.fail, **how)
+        assert list(tmp_path.iterdir()) == []
+
     def test_other_configurations_in_the_file_stay(self, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             self.train(tmp_path / "r.dat", post_batch_fn=InterruptAt(0))
@@ -145,8 +156,10 @@ class TestTrainInto:
 
     def test_a_run_that_fails_keeps_its_results(self, tmp_path):
         with pytest.raises(FloatingPointError):
-            self.train(tmp_path / "r.dat", hp={**HP, "learn_rate_end": 1e300}, max_episodes=300)
-        assert load_training_data(tmp_path / "r.dat")["cpg"]["episode_num"] == [3]
+            self.train(
+                tmp_path / "r.dat", hp={**HP, "hidden_layers": [8, 8, 8], "learn_rate_end": 1e18}, max_episodes=300
+            )
+        assert load_training_data(tmp_path / "r.dat")["cpg"]["episode_num"] == [3, 6]
 
     def test_a_restart_keeps_the_results_aside(self, tmp_path):
         self.train(tmp_path / "r.dat")
@@ -163,7 +176,7 @@ class TestRefused:
         [
             *({name: value} for name in ("seed", "num_workers") for value in (-1, "1", 1.5)),
             {"seed": 2**63},
-            {"num_workers": 1001},
+            {"num_workers": 1025},
             {"max_episodes": 10**9 + 1},
             *({name: value} for name in ("max_episodes", "running_mean_len") for value in (0, 1.5, "10")),
             *({"target_reward": value} for value in (math.nan, "200", None)),
@@ -209,7 +222,10 @@ class TestCheckpoint:
     @pytest.mark.parametrize(
         "change",
         [
-            *({"net_type": "Transformer"}, {"env_name": "Nowhere-v0"}, {"env_name": None}),
+            {"net_type": "Transformer"},
+            *({"env_name": name} for name in ("Nowhere-v0", None, "Ant-v2", "GymV21Environment-v0", "CartPole-v1")),
+            *({"hp": {**HP, "action_repeat": bad}} for bad in ("x", 0, -1, 1.5, [2], None)),
+            {"hp": {**HP, "hidden_layers": [math.inf]}},
             *({"hp": {}}, {"hp": {**HP, "hidden_layers": [10**9]}}, {"params": {"weight": torch.ones(2)}}),
         ],
         ids=str,
@@ -220,6 +236,13 @@ class TestCheckpoint:
         with pytest.raises(ValueError, match=r"other\.dat does not say what network it holds"):
             experiments.load_policy(tmp_path / "other.dat")
 
+    def test_one_of_another_environment(self, tmp_path):
+        """Only Beresheet-v2 is evaluated and recorded."""
+        file = tmp_path / "c.dat"
+        short_training("vpg", checkpoints_file=file, max_episodes=3, make_env=partial(make_env, "CartPole-v1"))
+        with pytest.raises(ValueError, match=r"c\.dat .*: it is of CartPole-v1, and only Beresheet-v2 is played here"):
+            experiments.load_policy(file)
+
 
 class TestRunOrLoad:
     def test_trains_and_writes(self, tmp_path):
@@ -229,8 +252,8 @@ class TestRunOrLoad:
         assert same_training(load_training_data(tmp_path / "new" / "exp.dat")["vpg"], results["vpg"])
 
     def test_skips_what_has_its_file_unless_forced(self, tmp_path, monkeypatch):
-        dump_training_data({"vpg": {"loss_p": [1.0]}}, tmp_path / "exp.dat")
-        assert run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT) == {"vpg": {"loss_p": [1.0]}}
+        dump_training_data({"vpg": {"episode_num": [1]}}, tmp_path / "exp.dat")
+        assert run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT) == {"vpg": {"episode_num": [1]}}
         run_or_load(tmp_path / "exp.dat", ["vpg"], force_run=True, **SHORT)
         assert load_training_data(tmp_path / "exp.dat")["vpg"]["episode_num"] == [3, 6]
 

@@ -34,6 +34,14 @@ class TestCheck:
             *(("initial_logits", bad) for bad in (3.0, [1.0, "much"])),
             *((name, bad) for name in ("beta", "beta_end") for bad in ("x", None, math.nan, True, [[0, 1], [1, 0]])),
             *(("action_repeat", bad) for bad in (0, 1.5, True)),
+            *(
+                (name, 10**400)
+                for name in ("batch_size", "gamma", "beta", "learn_rate", "eps", "action_repeat", "beta_end")
+            ),
+            *((name, 10**20) for name in ("delta", "value_scale", "batch_size", "action_repeat", "beta")),
+            *(("initial_logits", [bad, 0, 0, 0]) for bad in (10**20, 10**400)),
+            *(("hidden_layers", [bad]) for bad in (10**400, 2**65, 2**63, 10**6)),
+            *(("hidden_layers", bad) for bad in ([10**6] * 2, [8400, 8400], [1] * 101)),
             ("gamma", 1.5),
             ("learn_rate", math.inf),
             ("learn_rate", [0.1]),
@@ -50,11 +58,13 @@ class TestCheck:
         [
             {},
             ENDS,
+            {"hidden_layers": [3000, 3000], "batch_size": 100_000},
+            {"hidden_layers": [64] * 100, "delta": 10**18},
             {"batch_size": np.int64(3), "gamma": np.float32(0.5), "hidden_layers": (np.int32(8), 4), "beta": 0},
             {"hidden_layers": [], "gamma": 1, "initial_logits": [3, 0.5], "beta": -0.5, "activation": "tanh"},
             {"dropout": 0.1, "width": "wide"},
         ],
-        ids=["small", "ends", "NumPy's", "limits", "a student's own"],
+        ids=["small", "ends", "large", "deep", "NumPy's", "limits", "a student's own"],
     )
     def test_accepted(self, more):
         check_hyperparams({**HP, **more})
@@ -82,8 +92,11 @@ class TestOverrides:
             ("", "KEY=VALUE"),
             ("=1", "no hyperparameter ''"),
             ("gamma=2", "gamma must be a number from 0 to 1, got 2"),
-            ("batch_size=x", "batch_size must be a whole number from 1, got 'x'"),
-            ("beta_end=x", "beta_end must be a number, got 'x'"),
+            ("batch_size=x", "batch_size must be a whole number from 1 to 100000, got 'x'"),
+            ("beta_end=x", r"beta_end must be a number from -1e\+18 to 1e\+18, got 'x'"),
+            *((f"gamma={text}", "gamma must be a number from 0 to 1, got ") for text in ("{[]:1}", "{{}}", "{[1]}")),
+            (f"gamma={'-' * 100_000}1", r"gamma must be a number from 0 to 1, got '-{12}\.\.\.-{12}1'$"),
+            (f"gamma=1{'0' * 400}", r"gamma must be a number from 0 to 1, got 10*\.\.\.0*$"),
         ],
     )
     def test_a_slip_of_the_pen(self, override, problem):

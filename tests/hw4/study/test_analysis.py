@@ -72,7 +72,7 @@ class TestEstimators:
             "leave-one-out": [6.0, 7.0, 7.0, -3.0 - 11 / 3],  # the other episode's mean q is -3, and 11/3
             "critic": [2.0, 3.0, 3.0, -2.0],
         }
-        assert list(weights) == list(expected)
+        assert list(weights) == list(expected) == list(analysis.ESTIMATORS)
         for name, values in weights.items():
             assert values.tolist() == pytest.approx(expected[name])
 

@@ -89,6 +89,19 @@ def test_nothing_to_show():
     assert [len(ax.lines) for ax in plots.plot_experiment_results({}).axes] == [0] * 4
 
 
+@pytest.mark.parametrize("name", ["$x_{$", "$$", "a $", "two\nlines", "_hidden"])
+def test_a_configurations_name_is_drawn_as_it_is(tmp_path, name):
+    figure = plots.plot_experiment_results({name: RESULTS["vpg"]})
+    plots.save(figure, tmp_path / "x.png", dpi=20)
+    assert [text.get_text() for text in figure.axes[0].texts] == [name]
+
+
+@pytest.mark.parametrize("ends", [(1e300, -1e300), (1e-320, 0.0), (2**63 - 1, -(2**63) + 1), (5, 5)])
+def test_whatever_results_hold_is_drawn(tmp_path, ends):
+    results = {"vpg": {"episode_num": [1, 2], "mean_reward": [*ends]}, "cpg": {"episode_num": [], "mean_reward": []}}
+    plots.save(plots.plot_experiment_results(results), tmp_path / "x.png", dpi=20)
+
+
 def test_records_are_grouped_in_the_order_of_the_configurations():
     groups = plots.group_by_configuration(RUNS)
     assert [(name, [run["seed"] for run in group]) for name, group in groups.items()] == [
@@ -102,6 +115,12 @@ def test_curves_of_seeds_are_their_interquartile_mean():
     assert curves(axes[3]) == {"vpg (1)": ([50, 100], [0.0, 100.0]), "aac (3)": ([50, 100], [0.0, 260.0])}
     assert len(axes[3].collections) == 2  # the bands
     assert curves(axes[1]) == {}  # not recorded
+
+
+def test_curves_of_runs_of_two_lengths_are_refused():
+    longer = {**RUNS[0], "curves": {name: [*curve, 150.0] for name, curve in RUNS[0]["curves"].items()}}
+    with pytest.raises(ValueError, match="the runs of aac are not of one length: draw those of one sweep alone"):
+        plots.plot_seeds([*RUNS, longer])
 
 
 def test_every_seed_is_a_dot_beside_the_bar_of_all():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from cs236781.files import lock
 from hw4.env import make_env
 from hw4.experiments import hyperparams_of, train_config
 from hw4.rl_ac import AACPolicyAgent, AACPolicyNet
+from hw4.study import plots
 from hw4.study import sweep as sweep_module
 from hw4.study.evaluation import evaluate
 from hw4.study.sweep import Run, SweepError, compact_curves, episodes_to, load_runs, run_one, runs_of, sweep
@@ -68,7 +70,13 @@ class TestRuns:
     def test_the_same_run_is_there_once(self):
         assert len(runs_of(["vpg", "vpg"], [1, 1], ["gamma=0.9,0.9"])) == 1
 
-    @pytest.mark.parametrize("override", ["no_such=1", "learn_rate=-1", "learn_rate", "learn_rate="])
+    @pytest.mark.parametrize(
+        "override",
+        [
+            *("no_such=1", "learn_rate=-1", "learn_rate", "learn_rate=", "learn_rate={[]:1}"),
+            pytest.param(f"learn_rate={'-' * 100_000}1", id="deep"),
+        ],
+    )
     def test_refuses_what_can_not_be_set(self, override):
         with pytest.raises(ValueError, match=r"learn_rate|no_such"):
             runs_of(["vpg"], [0], [override])
@@ -132,6 +140,67 @@ class TestRecord:
         assert episodes_to(200, data) == episodes
 
 
+POINT = {"episode_num": [50], "mean_reward": [1.0]}
+MEAN = {"mean": 1.0}
+HUGE = 10**400
+BAD_RECORDS = {
+    **{
+        f"a mean that is {bad!r:.5}": {"evaluation": {"final": {"sampled": {"mean": bad}, "greedy": MEAN}}}
+        for bad in ("x", None, [1], HUGE, 1e308)
+    },
+    "no final policy": {"evaluation": {"best": {"sampled": MEAN, "greedy": MEAN}}},
+    "sampled alone": {"evaluation": {"final": {"sampled": MEAN}}},
+    "curves of nothing": {"curves": {"mean_reward": [1.0]}},
+    "curves of two lengths": {"curves": {**POINT, "loss_p": []}},
+    "a curve with a huge number": {"curves": {**POINT, "loss_p": [HUGE]}},
+    **{
+        f"{name} of {bad!r:.5}": {name: bad}
+        for name in ("episodes", "episodes_to_200", "best_mean_reward", "cpu_seconds_to_200")
+        for bad in (HUGE, "x")
+    },
+    "half an episode": {"episodes_to_200": 0.5},
+}
+NAMED = {**RECORD, "name": "aac-1-0123456789ab", "configuration": "aac", "seed": 1}
+
+
+class TestFile:
+    """What a file of records may hold: all that the table and the figures need of it."""
+
+    @pytest.mark.parametrize("change", BAD_RECORDS.values(), ids=BAD_RECORDS)
+    def test_refuses_what_no_figure_could_show(self, tmp_path, change):
+        (tmp_path / "out.json").write_text(json.dumps({"runs": [{**NAMED, **change}]}))
+        with pytest.raises(ValueError, match=r"\A[^\n]*out\.json is damaged[^\n]*\Z"):
+            load_runs(tmp_path / "out.json")
+        folder = tmp_path / "new.json.runs"
+        folder.mkdir()
+        (folder / f"{NAMED['name']}.json").write_text(json.dumps({**NAMED, **change}))
+        with pytest.raises(ValueError, match=r"aac-1-0123456789ab\.json is damaged"):
+            sweep(runs_of(["aac"], [2]), tmp_path / "new.json")
+
+    def test_refuses_two_records_of_one_name(self, tmp_path):
+        (tmp_path / "out.json").write_text(json.dumps({"runs": [NAMED, {**NAMED, "best_mean_reward": 2.0}]}))
+        with pytest.raises(ValueError, match=r"out\.json is damaged: it has 2 records that are called aac-1-01"):
+            load_runs(tmp_path / "out.json")
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {},
+            {"curves": POINT, "cpu_seconds_to_200": None},
+            {"curves": {"episode_num": [], "mean_reward": []}, "episodes_to_200": 80, "cpu_seconds_to_200": 1.5},
+            {"evaluation": {"final": {"sampled": MEAN, "greedy": MEAN}}},
+        ],
+        ids=["an older one", "never", "a short run", "evaluated"],
+    )
+    def test_what_it_takes_is_shown(self, tmp_path, more):
+        (tmp_path / "out.json").write_text(json.dumps({"runs": [{**NAMED, **more}]}))
+        records = load_runs(tmp_path / "out.json")
+        assert "| aac " in sweep_module.table(records)
+        for draw in (plots.plot_seeds, plots.plot_evaluations, plots.plot_fraction_reached):
+            plots.save(draw(records), tmp_path / "x.png", dpi=20)
+        plt.close("all")
+
+
 class TestSweep:
     def test_gathers_all_runs_in_their_order(self, tmp_path, done):
         sweep(runs_of(["aac", "vpg"], [2, 1]), tmp_path / "out.json")
@@ -156,6 +225,15 @@ class TestSweep:
         with pytest.raises(SweepError):
             sweep(runs_of(["aac"], [12, 13, 14]), tmp_path / "out.json")
         assert [run.seed for run in done] == [12, 13, 14, 13]
+
+    def test_passes_over_files_of_other_names(self, tmp_path, done):
+        """A note among the records stopped every sweep at its end."""
+        folder = tmp_path / "out.json.runs"
+        folder.mkdir()
+        (folder / "my-notes.json").write_text(json.dumps({**RECORD, "configuration": "aac", "seed": 1}))
+        (folder / "some-thing.json").write_text("{")
+        assert [run["seed"] for run in sweep(runs_of(["aac"], [1]), tmp_path / "out.json")] == [1]
+        assert sorted(path.name for path in folder.iterdir()) == ["my-notes.json", "some-thing.json"]
 
     @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"runs": [1]}', "[" * 100_000])
     def test_refuses_a_file_of_another_kind(self, tmp_path, content):
