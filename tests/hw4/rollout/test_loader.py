@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -237,6 +237,24 @@ class TestRepeatable:
             assert same_batches(take(once, 3), take(twice, 2) + take(twice, 1))
 
 
+@pytest.fixture
+def few_files():
+    """No more than ten further files can be open."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened[0] + 100, limits[1]))
+    with suppress(OSError):
+        while True:
+            opened.append(os.dup(opened[0]))
+    for descriptor in opened[:10]:
+        os.close(descriptor)
+    yield
+    for descriptor in opened[10:]:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 @needs_fork
 class TestEndsCleanly:
     @pytest.mark.parametrize("num_workers", [0, 1, 3])
@@ -305,18 +323,9 @@ class TestEndsCleanly:
             take(loader, 1)
 
     @needs_fork
-    def test_too_few_files_may_be_open_for_workers(self):
-        resource = pytest.importorskip("resource")
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len([*Path("/dev/fd").iterdir()]) + 20, limits[1]))
-        try:
-            with (
-                ends_by(OSError, r"too few files may be open for workers .*num_workers=0"),
-                random_loader(num_workers=2) as loader,
-            ):
-                take(loader, 1)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    def test_too_few_files_may_be_open_for_workers(self, few_files):
+        with ends_by(OSError, r"too few files may be open .*num_workers=0"), random_loader(num_workers=2) as loader:
+            take(loader, 1)
 
     @needs_fork
     def test_workers_that_were_started_end_where_others_could_not_be(self, monkeypatch):
