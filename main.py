@@ -23,7 +23,7 @@ from cs236781.files import check_file_writable, check_folder_writable, write_jso
 
 NOTEBOOK = "Part1_DeepRL.ipynb"
 RESULTS = PROJECT / "results"
-MAX_EPISODES = 1_000_000  # that any command plays
+MOST_EPISODES = 1_000_000  # that any command plays
 
 app = typer.Typer(
     help="Train, play, show and hand in the landing of Beresheet.",
@@ -36,8 +36,9 @@ if (PROJECT / "cs236781" / "grading" / "commands.py").is_file():
     app.add_typer(instructors_app)
 
 
-def a_file(text: str) -> Path:
-    """The path that an option names, which is not a folder's."""
+def a_file(value: str | Path) -> Path:
+    """The path that an option names, which is not a folder's. Its default comes as a path."""
+    text = str(value)
     if text.endswith("/") or Path(text).name in ("", ".."):
         raise typer.BadParameter(f"{text!r} names no file: give a file's name, in a folder or alone")
     return Path(text)
@@ -62,7 +63,7 @@ Workers = Annotated[
 Checkpoint = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a file that train --checkpoint wrote")]
 Greedy = Annotated[bool, typer.Option("--greedy", help="take the most probable action instead of sampling one")]
 EpisodeSeed = Annotated[int, typer.Option(min=0, help="of the episodes")]
-Episodes = Annotated[int, typer.Option(min=1, max=MAX_EPISODES, help="episodes to play")]
+Episodes = Annotated[int, typer.Option(min=1, max=MOST_EPISODES, help="episodes to play")]
 Dpi = Annotated[int, typer.Option(min=1, max=1200, help="dots per inch")]
 
 
@@ -192,8 +193,8 @@ def train(
         data = experiments.train_config(config, on_interrupt=stop, **how)
     else:
         data = experiments.train_into(config, out, **how)
-    if checkpoint is not None:
-        runs.check_best(checkpoint, data)
+    if checkpoint is not None and (problem := runs.problem_of_best(checkpoint, data)):
+        raise OSError(f"the run is finished, but its best checkpoint is not kept: {problem}. The same command makes it")
     if all(data.get(name) for name in ("episode_num", "mean_reward", "best_mean_reward")):
         figures = f"mean reward {data['mean_reward'][-1]:.2f} at the end, {data['best_mean_reward'][-1]:.2f} at best"
         print(f"{config}: {data['episode_num'][-1]} episodes, {figures}")
@@ -273,11 +274,11 @@ def sweep(
     first_seed: Annotated[int, typer.Option(min=0, max=2**62, help="the first of them")] = 0,
     episodes: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_EPISODES, help="of each run", show_default="6000, and 15000 for aac_long"),
+        typer.Option(min=1, max=MOST_EPISODES, help="of each run", show_default="6000, and 15000 for aac_long"),
     ] = None,
     evaluate: Annotated[
         int,
-        typer.Option(min=0, max=MAX_EPISODES, help="episodes to evaluate the final policy over; 0 for no evaluation"),
+        typer.Option(min=0, max=MOST_EPISODES, help="episodes to evaluate the final policy over; 0 for no evaluation"),
     ] = 0,
     overrides: Annotated[
         list[str] | None,

@@ -1,6 +1,6 @@
 """Faults put in on purpose: kills, signals, full disks, two at once, damaged files, and a long run.
 
-    python -m benchmarks.faults [--share X] [--seed N] [--out FILE]
+    python -m benchmarks.faults [--share X] [--seed N] [--only FAULT...] [--out FILE]
 
 Each trial is a short training in a folder of its own, which something happens to. Then the same command is given again,
 and has to end with what an undisturbed run ends with. Counted for each kind of fault are the trials, those that ended
@@ -212,7 +212,22 @@ def fuzzed(count: int, seed: int) -> collections.Counter[Outcome]:
         if what not in ("read", "refused"):
             print(what, flush=True)
         outcomes["well" if what in ("read", "refused") else "crashed"] += int(number)
+    if outcomes["well"] != count and not outcomes["crashed"]:
+        print(done.stderr[-1000:], flush=True)
+        outcomes["crashed"] += 1
     return outcomes
+
+
+def damaged(share: float, seed: int, folder: Path) -> Iterator[dict[str, object]]:
+    """The rows of damaged files; the whole ones are in the folder."""
+    yield row("A single bit is another.", flipped_bits(round(share * 10_000), folder, random.Random(seed)))
+    if importlib.util.find_spec("atheris") is None:
+        print("no files are fuzzed: Atheris, which does it, is not installed, or not made for this machine")
+        return
+    with ThreadPoolExecutor(2) as pool:
+        halves = pool.map(fuzzed, [round(share * 50_000)] * 2, [2 * seed, 2 * seed + 1])
+        found = sum(halves, collections.Counter())
+    yield row("A file that a fuzzer made, guided by coverage, is read as data or refused.", found)
 
 
 def soak(episodes: int, folder: Path) -> Iterator[str]:
@@ -260,12 +275,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0, metavar="X", help="do this fraction of the trials")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", metavar="FAULT", help="of the faults, put in these alone: their functions")
     parser.add_argument("--out", type=Path, help="write what is printed to this file, too")
     arguments = parser.parse_args()
     share = arguments.share
     kinds: dict[Callable[..., Outcome], int] = {killed: 100, stopped: 100, two_at_once: 20}
     kinds |= dict.fromkeys((file_size, memory, descriptors, folder_gone, linked, streams), 10)
-    kinds = {kind: max(1, round(share * number)) for kind, number in kinds.items()}
+    kinds = {
+        kind: max(1, round(share * number))
+        for kind, number in kinds.items()
+        if not arguments.only or kind.__name__ in arguments.only
+    }
     rows = []
     with tempfile.TemporaryDirectory() as place:
         undisturbed = Path(place, "undisturbed")
@@ -281,17 +301,9 @@ def main() -> None:
                 found = collections.Counter(outcome.result() for outcome in outcomes)
                 rows.append(row((kind.__doc__ or "").splitlines()[0], found))
                 print(rows[-1], flush=True)
-        rng = random.Random(arguments.seed)
-        rows.append(row("A single bit is another.", flipped_bits(round(share * 10_000), undisturbed, rng)))
-        if importlib.util.find_spec("atheris") is None:
-            print("no files are fuzzed: Atheris, which does it, is not installed, or not made for this machine")
-        else:
-            with ThreadPoolExecutor(2) as pool:
-                halves = pool.map(fuzzed, [round(share * 50_000)] * 2, [2 * arguments.seed, 2 * arguments.seed + 1])
-                found = sum(halves, collections.Counter())
-            rows.append(row("A file that a fuzzer made, guided by coverage, is read as data or refused.", found))
+        rows += [] if arguments.only else damaged(share, arguments.seed, undisturbed)
         lines = [tabulate(rows, headers="keys", tablefmt="github")]
-        lines += list(soak(round(share * 100_000), undisturbed)) if share > 0.05 else []
+        lines += list(soak(round(share * 100_000), undisturbed)) if share > 0.05 and not arguments.only else []
     text = "\n".join(lines) + "\n"
     print(text)
     if arguments.out is not None:

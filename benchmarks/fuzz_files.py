@@ -4,8 +4,8 @@
 
 Atheris, a fuzzer that is guided by coverage, changes whole files and crafted ones, and keeps what reaches lines that no
 file before has reached. Checksums would end each trial at once: files have none, or one that is right. All outcomes are
-counted. A file that ends the program, or is read for longer than `HUNG` seconds, is left in this folder. The same seed
-makes the same files.
+counted. A file that ends the program, or is read for longer than `HUNG` seconds, is left in the folder for temporary
+files, as crash-... or timeout-.... The same seed makes the same files.
 """
 
 import collections
@@ -127,12 +127,13 @@ def fuzz(trials: int, seed: int, folder: Path) -> None:
         except kind.refusal as error:
             found["refused" if "\n" not in str(error) else f"in two lines: {error!r}"] += 1
         except Exception as error:
-            found[f"{kind.read} raised {error!r}"[:300]] += 1
+            found[f"{kind.read.__qualname__} raised {error!r}"[:300]] += 1
         if found.total() == trials:
             print(json.dumps(found), flush=True)
             os._exit(0)
 
     limits = ["-runs=-1", f"-timeout={HUNG}", f"-rss_limit_mb={MEMORY >> 20}", "-max_len=65536", "-len_control=0"]
+    limits.append(f"-artifact_prefix={tempfile.gettempdir()}/")
     atheris.Setup([sys.argv[0], *limits, f"-seed={seed + 1}", f"-dict={words}", "-verbosity=0", str(corpus)], one_trial)
     atheris.Fuzz()
 
@@ -144,7 +145,7 @@ def outcomes(trials: int, seed: int) -> collections.Counter[str]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
     if done.returncode:
-        return collections.Counter([f"ended by {done.returncode}: {done.stderr[-1000:]}"])
+        return collections.Counter([f"ended by {done.returncode}: {done.stderr[-1000:]!r}"])
     return collections.Counter(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -159,12 +159,14 @@ def _leave_out_names(cell: Tag) -> None:
     """Take the comments with names out of the code that is shown: they tell what there is to be seen below."""
     for comment in cell.select(".jp-InputArea .c1"):
         before, after = comment.previous_sibling, comment.next_sibling
-        indented = before.rstrip(" ") if isinstance(before, NavigableString) else "\n"
+        line = before if isinstance(before, NavigableString) and before else "\n"  # none, or what was left of others
+        indented = line.rstrip(" ")
         if _ALT.fullmatch(comment.text) and indented.endswith("\n") and isinstance(after, NavigableString):
-            if isinstance(before, NavigableString):
+            if before and isinstance(before, NavigableString):
                 before.replace_with(indented)
             after.replace_with(after.removeprefix("\n"))
             comment.extract()
+            cell.smooth()
 
 
 def _names(source: str, figures: int) -> Iterator[str]:

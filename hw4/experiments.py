@@ -113,34 +113,37 @@ def train_into(
 ) -> dict[str, Any]:
     """As `train_config`, and write the results file. A run whose results are there already is not trained again.
 
-    :param out: the file; other configurations in it stay. After Ctrl-C it holds what there is, and the same call goes
-        on where there are checkpoints.
+    :param out: the file. After Ctrl-C it holds what there is, and the same call goes on where there are checkpoints.
+        What it holds beside this configuration stays; a file without it is of another run.
     :raises ValueError: if the file is of another run; the message says what differs.
     :raises KeyboardInterrupt: after Ctrl-C, once all is kept.
     """
     out = Path(out)
 
     def keep(training_data: dict[str, Any]) -> None:
-        if len(training_data.get("episode_num", [])) > len(earlier.get("episode_num", [])):
+        is_longer = len(training_data.get("episode_num", [])) > len(earlier.get("episode_num", []))
+        if is_longer and ("model_state" in training_data or "model_state" not in earlier):
             dump_training_data({**held, name: training_data}, out)
             print(f"results so far: {out}")
         raise KeyboardInterrupt
 
     plain_dict({"hp": hp}, "the run")  # what no file can hold is not found at the end
     with lock_outputs(out):
-        if restart:
-            runs.set_aside(out)
-        held = load_training_data(out) if out.exists() else {}
-        earlier: dict[str, Any] = held.get(name, {"run": {}}) if out.exists() else {}
-        if earlier:
-            found = earlier.get("run") or {"configuration": "not said"}
+        held = load_training_data(out) if out.exists() and not restart else {}
+        earlier = held.get(name, {})
+        if held:
+            found = earlier.get("run") or {"configuration": "not said" if name in held else ", ".join(held)}
             seed = found.get("seed") if seed is None else seed
             length = train_kwargs.get("max_episodes", MAX_EPISODES)
             target = train_kwargs.get("target_reward", math.inf)
             runs.check_same(found, runs.run_of(name, hp, length, target, 100, seed or 0), out)
             if found.get("finished", False):
                 print(f"=== This run is finished already: {out}")
-                return earlier
+                best = train_kwargs.get("checkpoints_file")
+                if best is None or not runs.problem_of_best(Path(best), earlier):
+                    return earlier
+        if restart:
+            train_kwargs["on_begin"] = lambda: runs.set_aside(out)
         data = train_config(name, hp=hp, seed=seed, restart=restart, on_interrupt=keep, **train_kwargs)
         dump_training_data({**held, name: data}, out)
     print(f"results: {out}")
@@ -194,7 +197,7 @@ def run_or_load(
     """The results of some configurations, {name: training_data}: from their file, or trained and written to it.
 
     Each run keeps its latest state beside the file, until the file is written. So the same call goes on with a run that
-    was stopped.
+    was stopped. Of a file that lacks some of them, or holds them unfinished, these are trained, and the rest stays.
 
     :param force_run: train even if the file exists, and replace it.
     :param returns_early: after Ctrl-C return what there is, as a notebook's next cells need it, instead of raising.
@@ -202,21 +205,16 @@ def run_or_load(
     :raises KeyboardInterrupt: after Ctrl-C; what was trained until then is in a file of its own beside `filename`.
     """
     path = Path(filename)
-    states = {name: path.with_name(f".{path.stem}_{name}.dat") for name in names}
-    if path.exists() and not force_run:
-        found = load_training_data(filename)
-        unfinished = [name for name in names if not is_whole(found, name)]
-        if not unfinished:
-            print(f"=== results file {filename} exists, skipping its experiments.")
-            asked = {"seed": train_kwargs.get("seed"), "max_episodes": max_episodes}
-            for name in names:
-                run = found[name].get("run", {})
-                differences = [f"{what} {run[what]}" for what, value in asked.items() if run.get(what, value) != value]
-                if differences:
-                    runs.say(f"=== Its {name} is of {' and '.join(differences)}, which is not what was asked for.")
-            return found
-        runs.say(f"=== {filename} does not hold a whole run of {', '.join(unfinished)}")
-    results: dict[str, dict[str, Any]] = {}
+    held = {} if force_run or not path.exists() else load_training_data(filename)
+    results: dict[str, dict[str, Any]] = {name: held[name] for name in names if is_whole(held, name)}
+    asked = {name: train_kwargs[name] for name in ("seed", "hp") if train_kwargs.get(name) is not None}
+    for name, data in results.items():
+        if differences := runs.differences(data.get("run", {}), {**asked, "max_episodes": max_episodes}):
+            runs.say(f"=== In {filename}, {name} is of another run than was asked for: {'; '.join(differences)}")
+    if held and len(results) == len(names):
+        print(f"=== results file {filename} exists, skipping its experiments.")
+        return held
+    states = {name: path.with_name(f".{path.stem}_{name}.dat") for name in names if name not in results}
 
     def keep_apart(training_data: dict[str, Any]) -> None:
         interrupted = path.with_stem(f"{path.stem}_interrupted")
@@ -226,8 +224,6 @@ def run_or_load(
             raise KeyboardInterrupt
 
     with lock_outputs(path):
-        if not force_run:
-            runs.set_aside(path)
         for name, state in states.items():
             print(f"=== Experiment {name}")
             kept = {"latest_file": state, "other_runs_aside": True, "on_interrupt": keep_apart}
@@ -237,10 +233,10 @@ def run_or_load(
             if not is_whole(results, name):
                 print("=== The same call goes on from here.")
                 return {name: data for name, data in results.items() if data.get("episode_num")}
-        dump_training_data(results, filename)
+        dump_training_data({**held, **results}, filename)
         for state in states.values():
             state.unlink(missing_ok=True)
-    return results
+    return {name: results[name] for name in names}
 
 
 def is_whole(results: Mapping[str, Mapping[str, Any]], name: str) -> bool:
@@ -294,7 +290,10 @@ def run_experiments(
     """Train the whole assignment: the four configurations, aac, and the long run; what has its file is skipped."""
     final = Path(checkpoints_dir) / CHECKPOINT_FILE_FINAL
     if final.exists():
-        load_checkpoint(final)  # a damaged one is not found after an hour
+        try:
+            load_checkpoint(final)  # a damaged one is not found after an hour
+        except ValueError as error:
+            raise ValueError(f"{error}. Remove it, and the long run is played again") from None
     train_kwargs = {"seed": SEED, **train_kwargs}
     run_or_load(Path(results_dir) / RESULTS_FILE, CONFIG_NAMES[:4], max_episodes=max_episodes, **train_kwargs)
     run_or_load(Path(results_dir) / RESULTS_FILE_AAC, CONFIG_NAMES[4:], max_episodes=max_episodes, **train_kwargs)

@@ -140,7 +140,7 @@ def _check_went_on(checkpoint: Mapping[str, Any]) -> None:
             raise ValueError(f"its training data have no {name!r}, so nothing can go on from them")
     counts = data.get("episode_num", [])
     batch_size, episodes = run.get("hp", {}).get("batch_size"), counts[-1] if counts else 0
-    if batch_size is not None and counts != [number * batch_size for number in range(1, len(counts) + 1)]:
+    if isinstance(batch_size, int) and counts != [number * batch_size for number in range(1, len(counts) + 1)]:
         raise ValueError(f"its episode_num are not those of batches of {batch_size!r}")
     expected = min(run.get("running_mean_len", len(recent) or 1), episodes)
     if len(recent) != expected:

@@ -21,8 +21,12 @@ NOT_PYTHON = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  
 
 def is_number(value: Any, lowest: float = -LARGEST, highest: float = LARGEST) -> bool:
     """Whether it is a finite number in a range, NumPy's too."""
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and bool(lowest <= value <= highest)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return lowest <= float(value) <= highest
+    except OverflowError:  # of a whole number that no float holds
+        return False
 
 
 def is_count(value: Any, lowest: int = 1, highest: float = math.inf) -> bool:

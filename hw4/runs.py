@@ -82,7 +82,15 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) 
 
     :param found: what the file says of its run. A file of an earlier version says less, and is compared in that.
     """
-    differences = []
+    if found_here := differences(found, wanted):
+        raise ValueError(
+            f"{file} is of another run: {'; '.join(found_here)}. Name another file, or put it aside by --restart"
+        )
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs between two runs, in words; of what the first does not say, nothing does."""
+    told = []
     for name, here in plain_dict(wanted, "the run").items():
         there = found.get(name, here)
         if isinstance(here, dict) and isinstance(there, dict):
@@ -90,29 +98,25 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) 
             pairs = [(part, there.get(part), here.get(part)) for part in names]
         else:
             pairs = [(name, there, here)]
-        differences += [f"{part} is {x!r} there, and {y!r} here" for part, x, y in pairs if _as_list(x) != _as_list(y)]
-    if differences:
-        raise ValueError(
-            f"{file} is of another run: {'; '.join(differences)}. Name another file, or put it aside by --restart"
-        )
+        told += [f"{part} is {x!r} there, and {y!r} here" for part, x, y in pairs if _as_list(x) != _as_list(y)]
+    return told
 
 
 def _as_list(value: Any) -> Any:
     return list(map(_as_list, value)) if isinstance(value, (list, tuple)) else value
 
 
-def check_best(checkpoints_file: Path, training_data: Mapping[str, list]) -> None:
-    """Raise a ValueError unless the checkpoint of a finished run's best policy is there, and whole.
+def problem_of_best(checkpoints_file: Path, training_data: Mapping[str, Any]) -> str:
+    """What is wrong with the checkpoint of a finished run's best policy; nothing if it is there, and whole.
 
-    It is not where the disk was full, or the file was removed since. What would make it is the run, from its beginning.
+    It is not where the disk was full, or where the file was removed since. To make it takes the run from its beginning.
     """
-    wrong = f"The run is finished, but {checkpoints_file} is not its best checkpoint"
     try:
-        found = load_checkpoint(checkpoints_file).get("best_mean_reward")
+        found = load_checkpoint(checkpoints_file)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{wrong}: {error}. To play the run again, and keep what is there aside: --restart") from None
-    if training_data.get("episode_num") and found != training_data["best_mean_reward"][-1]:
-        raise ValueError(f"{wrong}, which could not be written. To play the run again, and keep this aside: --restart")
+        return str(error)
+    best = training_data.get("best_mean_reward")
+    return f"{checkpoints_file} is an earlier one" if best and found.get("best_mean_reward") != best[-1] else ""
 
 
 def set_aside(*files: Path) -> None:
@@ -122,7 +126,7 @@ def set_aside(*files: Path) -> None:
             target = Path(os.path.realpath(file))
             number = next(n for n in range(1, 10**6) if not target.with_stem(f"{target.stem}_before{n}").exists())
             aside = target.rename(target.with_stem(f"{target.stem}_before{number}"))
-            say(f"=== {file} is kept as {aside.name}")
+            say(f"=== {file} is kept as {aside if file.is_symlink() else aside.name}")
 
 
 class Saver:

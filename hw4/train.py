@@ -3,7 +3,6 @@
 `experiments` gives the runs their names, and calls `train_rl` here.
 """
 
-import contextlib
 import copy
 import math
 from collections.abc import Callable, Sequence
@@ -55,6 +54,7 @@ def train_rl(
     other_runs_aside: bool = False,
     num_workers: int | None = None,
     device: torch.device | str = "cpu",
+    on_begin: Callable[[], None] | None = None,
     on_interrupt: Callable[[dict[str, Any]], None] | None = None,
     max_episodes: int = MAX_EPISODES,
     make_env: Callable[[], gym.Env] | None = None,
@@ -78,7 +78,8 @@ def train_rl(
     :param num_workers: processes that play; 0 for this one; None for what suits the machine. Makes no difference to
         the results.
     :param device: where the network learns; a torch.device, or "cpu", "cuda", "auto". Agents act on the CPU.
-    :param on_interrupt: called after Ctrl-C with what would be returned.
+    :param on_begin: called when all is checked, before anything is played.
+    :param on_interrupt: called with what would be returned, after Ctrl-C, and before a failure is raised.
     :param make_env: makes the environments to play in; None for Beresheet-v2 with the run's `action_repeat`.
     :param target_reward: this and what follows as PolicyTrainer.train takes them.
     :return: the trainer's lists; "model_state", the parameters as a state dict of CPU tensors; and "run", what the run
@@ -96,21 +97,24 @@ def train_rl(
         running_mean_len=running_mean_len,
     )
     max_episodes, running_mean_len = int(max_episodes), int(running_mean_len)  # NumPy's numbers, too
-    if max_episodes > MAX_BATCHES * hp["batch_size"]:
-        raise ValueError(f"max_episodes must be up to {MAX_BATCHES} times the batch_size, got {max_episodes}")
     learner_device = choose_device(device) if isinstance(device, str) else device
     best = None if checkpoints_file is None else Path(checkpoints_file)
     if best is not None:
         check_file_writable(best)
     latest = Path(latest_file) if latest_file is not None else None if best is None else runs.latest_of(best)
     files = tuple(file for file in (latest, best) if file is not None)
+    if files:  # what no file can hold is not found at the end
+        plain_dict({"hp": hp}, "the run")
+        if max_episodes > MAX_BATCHES * hp["batch_size"]:
+            raise ValueError(f"max_episodes must be up to {MAX_BATCHES} times the batch_size, got {max_episodes}")
     with lock_outputs(*files):
-        if restart:
-            runs.set_aside(*files)
         wanted = partial(runs.run_of, configuration, hp, max_episodes, target_reward, running_mean_len)
-        run, start = _run_and_start(files, wanted, seed, other_runs_aside)
-        if files:
-            plain_dict(run, "the run")  # what no file can hold is not found at the end
+        run, start = _run_and_start(() if restart else files, wanted, seed, other_runs_aside)
+        if start is not None and best is not None and start[1].get("finished"):
+            problem = runs.problem_of_best(best, start[1]["training_data"])
+            if problem:
+                runs.say(f"=== The run is played again, for its best checkpoint: {problem}")
+                restart, start = True, None
         seed = run["seed"]
         num_workers = min(default_num_workers(), hp["batch_size"]) if num_workers is None else int(num_workers)
         print(f"hyperparams: {hp}, seed: {seed}")
@@ -155,6 +159,10 @@ def train_rl(
             finished = start[1].get("finished", False)
             said = "is finished already" if finished else "goes on"
             print(f"=== This run {said}, after {loader.next_episode} episodes: {start[0]}")
+        if restart:  # now that nothing is left to be refused
+            runs.set_aside(*files)
+        if on_begin is not None:
+            on_begin()
         try:
             if not finished:
                 with loader, torch_threads(learner_threads(p_net)), torch.random.fork_rng(devices=[]):
@@ -175,8 +183,13 @@ def train_rl(
             states = p_net.state_dict().items()
             training_data["model_state"] = {name: tensor.detach().cpu().clone() for name, tensor in states}
     if not finished and on_interrupt is not None:
-        with contextlib.suppress(*[KeyboardInterrupt] if failure else []):
+        try:
             on_interrupt(training_data)
+        except (KeyboardInterrupt, OSError, ValueError) as error:
+            if failure is None:
+                raise
+            if not isinstance(error, KeyboardInterrupt):
+                runs.say(f"=== {error}")
     if failure is not None:
         raise failure
     return training_data

@@ -65,7 +65,7 @@ class PolicyTrainer:
         self.recent_rewards = deque(self.recent_rewards, maxlen=running_mean_len)
         best, was_full = self._last("best_mean_reward", -math.inf), len(self.recent_rewards) == running_mean_len
         episodes, steps = self._last("episode_num", 0), self._last("step_num", 0)
-        if episodes >= max_episodes or (was_full and self._last("mean_reward", -math.inf) > target_reward):
+        if episodes >= max_episodes or (was_full and float(np.mean(self.recent_rewards)) > target_reward):
             return
         with tqdm(total=max_episodes, initial=episodes, unit="ep", dynamic_ncols=True) as progress:
             for batch_idx, batch in enumerate(self.dataloader, start=len(self.training_data.get("episode_num", []))):

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -184,6 +185,7 @@ def test_signatures_agree_with_the_experiments():
         ("sweep aac --jobs 99999999999", "'--jobs': Input should be less than or equal to 10000"),
         (f"sweep aac --seeds {10**12}", "'--seeds': Input should be less than or equal to 100000"),
         ("sweep aac xyz", "xyz"),
+        ("sweep aac --set nosuch=1", "no hyperparameter 'nosuch'"),
         ("sweep aac --first-seed -1", "--first-seed"),
         ("figures --out-dir . --seeds missing", "missing"),
     ],
@@ -310,12 +312,23 @@ def test_a_finished_training_says_so(trained):
     assert "finished already" in result.stdout
 
 
-def test_a_finished_training_without_its_checkpoint_is_an_error(trained, tmp_path):
+def test_a_checkpoint_that_a_finished_training_lacks_is_made(trained, tmp_path):
     shutil.copy(trained / "r.dat", tmp_path)
     arguments = "train vpg --episodes 8 --set batch_size=4 --seed 0 --num-workers 0 --out r.dat --checkpoint c.dat"
-    result = run(*arguments.split(), cwd=tmp_path)
+    assert_done(run(*arguments.split(), cwd=tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"c.dat", "c_latest.dat", "r.dat"}
+    figures = [pickle.loads((folder / "r.dat").read_bytes())["vpg"]["mean_reward"] for folder in (tmp_path, trained)]
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ulimit is a shell's")
+def test_a_checkpoint_that_could_not_be_written_is_an_error_in_the_end(tmp_path):
+    arguments = "train vpg --episodes 8 --set batch_size=4 --seed 0 --num-workers 0 --checkpoint c.dat"
+    command = f"ulimit -f 40; exec {shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'main.py'))} {arguments}"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == 2
-    assert re.fullmatch(r"main\.py train: error: .* finished, but c\.dat .*: --restart\n", result.stderr)
+    assert "best checkpoint is not kept: there is no file c.dat. The same command makes it" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_evaluate_prints_json_alone(trained):

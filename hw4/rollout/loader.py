@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.multiprocessing as mp
 from torch import nn
@@ -120,7 +121,7 @@ class OnPolicyLoader:
 
     def _play(self, numbers: range) -> dict[int, Record]:
         tickets = iter([(number, episode_seed(self.seed, number)) for number in numbers])
-        with one_blas_thread(), torch_threads(1):
+        with one_blas_thread(), torch_threads(1), np.errstate(over="ignore", invalid="ignore"):  # diverged: see collect
             self._actors = self._actors or self._make_actors()
             return dict(self._actors.play(lambda: next(tickets, None)))
 
@@ -296,6 +297,7 @@ def _prepare_worker(closing: Any, worker_id: int) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if closing.is_set() else None)
+    np.seterr(over="ignore", invalid="ignore")
     one_blas_thread()
 
 

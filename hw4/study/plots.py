@@ -84,7 +84,7 @@ def plot_seeds(runs: Sequence[Record]) -> Figure:
     """Learning curves over seeds, in the panels of `plot_experiment_results`: a line is the interquartile mean of the
     seeds, whose number stands beside its name, and its band the 95% bootstrap interval.
 
-    :param runs: a sweep's records. Those without curves are left out.
+    :param runs: a sweep's records. Those without curves are left out, and the long runs, unless they are all there is.
         The seeds of a configuration have the same batch size.
     :raises ValueError: if the runs of a configuration are not of one length.
     """
@@ -131,7 +131,10 @@ def plot_evaluations(runs: Sequence[Record]) -> Figure:
 
 @_in_style()
 def plot_fraction_reached(runs: Sequence[Record]) -> Figure:
-    """The fraction of seeds whose mean reward of the last 100 episodes has reached 200, against the episodes played."""
+    """The fraction of seeds whose mean reward of the last 100 episodes has reached 200, against the episodes played.
+
+    :param runs: a sweep's records. The long runs are left out, unless they are all there is.
+    """
     fig, ax = _subplots(height=3.2)
     for config, group in group_by_configuration(_but_long(runs)).items():
         reached = sorted(run["episodes_to_200"] for run in group if run["episodes_to_200"] is not None)
@@ -248,7 +251,7 @@ def plot_race(runs: Sequence[Record], own: Mapping[str, Mapping[str, Any]] | Non
 
     Seeds that never get there stand in a column of their own, and count as later than all others.
 
-    :param runs: a sweep's records.
+    :param runs: a sweep's records. The long runs, which begin as `aac` does, are left out.
     :param own: {configuration: training_data} of the notebook's seed; it is drawn as a ring.
     """
     groups = group_by_configuration(_but_long(runs))

@@ -411,7 +411,7 @@ def call_each_here(
 
 @contextlib.contextmanager
 def _out_of_reach() -> Iterator[None]:
-    """Start processes that no signal reaches but SIGKILL: the sweep answers those to all, and ends the processes.
+    """Start processes that Ctrl-C and a hang-up do not reach: the sweep answers these, and ends the processes.
 
     One in the middle of its imports, or the one that multiprocessing cleans up with, would show a traceback.
     """
@@ -435,3 +435,5 @@ def _end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+    if hasattr(signal, "pthread_sigmask"):  # by this signal the executor ends the others where one has died
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

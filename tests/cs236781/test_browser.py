@@ -312,9 +312,11 @@ def test_what_is_wide_can_be_reached_on_a_phone(wide_page):
 # How far each box that scrolls fades out at its right, and then, scrolled to its end, at its left.
 FADES = """() => [...document.querySelectorAll(".scroll")].map(async box => {
     const fade = name => getComputedStyle(box).getPropertyValue(name);
+    const frames = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    await frames();
     const right = fade("--more-right");
     box.scrollLeft = 1e6;
-    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    await frames();
     return [box.scrollWidth > box.clientWidth, right !== "0px", fade("--more-left") !== "0px"];
 })"""
 

@@ -110,9 +110,11 @@ def test_names_of_figures(page, source, figures, names):
 
 
 def test_a_name_is_not_among_the_code_that_is_shown(page):
-    source = "# alt: One\nif x:\n    # alt: Two\n    f()\n\n# alt: Three\ng()  # alt: no name\n# a remark"
-    shown = page(plotted(source, 3))
-    assert [image["alt"] for image in shown.find_all("img")] == ["One", "Two", "Three"]
+    names = ["One", "Two", "Three", "Four", "Five", "Six"]
+    one, two, three, four, five, six = (f"# alt: {name}\n" for name in names)
+    source = f"{one}{two}if x:\n    {three}    {four}    f()\n\n{five}{six}g()  # alt: no name\n# a remark"
+    shown = page(plotted(source, 6))
+    assert [image["alt"] for image in shown.find_all("img")] == names
     assert shown.select_one(".jp-InputArea pre").text.strip("\n") == (
         "if x:\n    f()\n\ng()  # alt: no name\n# a remark"
     )

@@ -127,25 +127,23 @@ def test_numpys_whole_numbers_are_numbers(tmp_path):
     assert same_training(short_training(**numbers, checkpoints_file=tmp_path / "c.dat"), short_training(max_episodes=6))
 
 
-class TestCheckBest:
-    """Whether the best checkpoint of a finished run is there."""
+class TestBest:
+    """The best checkpoint of a finished run is there, or is made again."""
 
-    def test_it_is(self, tmp_path):
-        runs.check_best(tmp_path / "c.dat", short_training(checkpoints_file=tmp_path / "c.dat"))
-
-    def test_it_is_not(self, tmp_path):
-        with pytest.raises(ValueError, match=r"is finished, but .*c\.dat is not its best .*no file.*: --restart"):
-            runs.check_best(tmp_path / "c.dat", short_training())
-
-    def test_it_is_damaged(self, tmp_path):
-        (tmp_path / "c.dat").write_bytes(b"half")
-        with pytest.raises(ValueError, match=r"is not its best checkpoint: .*c\.dat is not a checkpoint.*: --restart"):
-            runs.check_best(tmp_path / "c.dat", short_training())
-
-    def test_it_is_an_earlier_one(self, tmp_path):
+    def test_it_is_there(self, tmp_path):
         data = short_training(checkpoints_file=tmp_path / "c.dat")
-        with pytest.raises(ValueError, match="is not its best checkpoint, which could not be written"):
-            runs.check_best(tmp_path / "c.dat", {**data, "best_mean_reward": [1e6]})
+        assert runs.problem_of_best(tmp_path / "c.dat", data) == ""
+        assert runs.problem_of_best(tmp_path / "c.dat", {**data, "best_mean_reward": [1e6]}).endswith("an earlier one")
+
+    @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"half")], ids=["gone", "damaged"])
+    def test_it_is_made_again(self, tmp_path, damage):
+        data = short_training(checkpoints_file=tmp_path / "c.dat")
+        best = load_checkpoint(tmp_path / "c.dat")
+        damage(tmp_path / "c.dat")
+        assert "c.dat" in runs.problem_of_best(tmp_path / "c.dat", data)
+        assert same_training(short_training(checkpoints_file=tmp_path / "c.dat"), data)
+        assert same_weights(load_checkpoint(tmp_path / "c.dat")["params"], best["params"])
+        assert load_checkpoint(tmp_path / "c_latest_before1.dat")["finished"]
 
 
 def test_sync_policy_copies_parameters_and_buffers():
@@ -209,12 +207,21 @@ class TestFails:
         assert load_checkpoint(tmp_path / "c_latest.dat")["training_data"]["episode_num"] == [3, 6]
         assert same_training(short_training(**how), short_training())
 
+    def test_also_if_it_cannot_be_kept(self, capsys):
+        def keep(training_data):
+            raise OSError("the disk is full")
+
+        hp = {**HP, "hidden_layers": [8, 8, 8], "learn_rate_end": 1e18}
+        with pytest.raises(FloatingPointError, match="diverged"):
+            short_training(hp=hp, max_episodes=300, on_interrupt=keep)
+        assert "the disk is full" in capsys.readouterr().err
+
     def test_because_it_diverged(self):
         kept = []
         hp = {**HP, "hidden_layers": [8, 8, 8], "learn_rate_end": 1e18}
         with pytest.raises(FloatingPointError, match="diverged"):
             short_training(hp=hp, max_episodes=300, on_interrupt=kept.append)
-        assert kept[0]["episode_num"] == [3, 6]
+        assert kept[0]["episode_num"][0] == 3
         assert not kept[0]["run"]["finished"]
         assert "model_state" not in kept[0]  # its numbers are not finite
 

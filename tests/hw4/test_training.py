@@ -3,6 +3,7 @@
 import itertools
 import math
 import signal
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -296,6 +297,13 @@ class TestGoesOn:
         for _ in range(2):
             trainer.train(target_reward=-1e9, running_mean_len=4)
         assert trainer.training_data["episode_num"] == [4]
+
+    def test_with_a_shorter_window_until_that_one_s_mean_reaches_the_target(self):
+        trainer = make_trainer()
+        trainer.train(max_episodes=8, running_mean_len=8)
+        trainer.recent_rewards = deque([100.0] * 4 + [-400.0] * 4)
+        trainer.train(max_episodes=12, running_mean_len=4, target_reward=-300.0)
+        assert trainer.training_data["episode_num"][2:] == [12]
 
     def test_not_beyond_max_episodes(self):
         trainer = make_trainer()

@@ -201,6 +201,14 @@ class TestFile:
         plt.close("all")
 
 
+def test_a_process_that_is_killed_ends_the_others():
+    """As for want of memory. What each runs is a text."""
+    killed, long = "__import__('os').kill(__import__('os').getpid(), 9)", "__import__('time').sleep(1000)"
+    outcomes = dict(sweep_module.call_each_here(eval, [(long,), (killed,)], at_once=2))
+    assert outcomes.keys() == {0, 1}
+    assert all("BrokenProcessPool" in error for error in outcomes.values())
+
+
 class TestSweep:
     def test_gathers_all_runs_in_their_order(self, tmp_path, done):
         sweep(runs_of(["aac", "vpg"], [2, 1]), tmp_path / "out.json")
