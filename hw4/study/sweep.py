@@ -398,6 +398,7 @@ def call_each_here(
     try:
         with _out_of_reach():  # and this the others
             futures = {executor.submit(function, *these): number for number, these in enumerate(arguments)}
+            executor.submit(int)  # whoever watches the processes looks at them anew: the last came after its last look
         for future in as_completed(futures):
             error = future.exception()
             yield futures[future], None if error is None else f"{type(error).__name__}: {error}"
