@@ -46,7 +46,7 @@ from hw4.rollout.lander import make_fast_env
 ORPHAN_CHECK_SECONDS = 1.0
 CLOSE_GRACE_SECONDS = 0.5
 TRIM_EVERY = 25  # batches
-DESCRIPTORS = 8  # that a worker takes of the learner's, or a few more
+DESCRIPTORS = 4  # that a worker takes of the learner, which needs a dozen more
 
 
 class LoaderWorkerError(RuntimeError):
@@ -227,7 +227,7 @@ class _Workers:
             generator=torch.Generator(),  # it draws a seed for the workers, and would take it from the caller's
             in_order=False,  # who is free plays next; batches are put in order by the episodes' numbers
         )
-        check_descriptors(DESCRIPTORS * (num_workers + 1))
+        check_descriptors(DESCRIPTORS * num_workers + 12)
         try:
             self.iterator: Any = iter(loader)
         except BaseException:  # those that were started wait for a batch
