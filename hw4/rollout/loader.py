@@ -43,7 +43,6 @@ from hw4.rollout.collect import (
 )
 from hw4.rollout.lander import make_fast_env
 
-ORPHAN_CHECK_SECONDS = 1.0
 CLOSE_GRACE_SECONDS = 0.5
 TRIM_EVERY = 25  # batches
 DESCRIPTORS = 4  # that a worker takes of the learner, which needs a dozen more
@@ -205,10 +204,7 @@ class _EpisodeStream(IterableDataset):
 
     def _is_asked_for(self, worker: int) -> bool:
         """Wait until a batch is asked for; False if none will be."""
-        learner = mp.parent_process()
-        while not self.go[worker].acquire(timeout=ORPHAN_CHECK_SECONDS):
-            if learner is not None and not learner.is_alive():
-                return False
+        self.go[worker].acquire()
         return not self.closing.is_set()
 
 
@@ -292,13 +288,23 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _prepare_worker(closing: Any, worker_id: int) -> None:
-    """Leave signals that are sent to all processes to the learner, which ends the workers; by SIGTERM, if it has to."""
+    """End with the learner, and leave signals that are sent to all processes to it, which ends the workers.
+
+    It does so by SIGTERM, if it has to.
+    """
+    threading.Thread(target=_end_with, args=(mp.parent_process(),), daemon=True).start()
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if closing.is_set() else None)
     np.seterr(over="ignore", invalid="ignore")
     one_blas_thread()
+
+
+def _end_with(learner: Any) -> None:
+    """Wait for the learner's end, however it comes, and end this worker too: nobody waits for what it plays."""
+    learner.join()
+    os._exit(0)
 
 
 def trim_heap() -> None:

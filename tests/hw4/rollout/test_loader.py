@@ -407,17 +407,23 @@ def test_ctrl_c_at_the_terminal(tmp_path):
 
 
 @needs_fork
-def test_workers_end_when_their_learner_is_killed(tmp_path):
+@pytest.mark.parametrize("late", [0, 1], ids=["at work", "while the second begins"])
+def test_workers_end_when_their_learner_is_killed(tmp_path, late):
     script = f"""
         import sys, time
         sys.path.insert(0, {str(Path(__file__).parents[3])!r})
         from functools import partial
         from pathlib import Path
         from torch import nn
-        from hw4.rollout.loader import OnPolicyLoader
+        from hw4.rollout import loader as engine
         from tests import toy
 
-        loader = OnPolicyLoader(toy.Agent, nn.Linear(3, 3), 4, 0.9, seed=0, num_workers=2, make_env=toy.RandomEnv)
+        def prepare_worker(closing, worker_id, prepare=engine._prepare_worker):
+            time.sleep({late} * worker_id)
+            prepare(closing, worker_id)
+
+        engine._prepare_worker = prepare_worker
+        loader = engine.OnPolicyLoader(toy.Agent, nn.Linear(3, 3), 4, 0.9, seed=0, num_workers=2, make_env=toy.RandomEnv)
         next(iter(loader))
         Path("pids").write_text(" ".join(map(str, toy.child_processes())))
         Path("ready").touch()
