@@ -423,7 +423,9 @@ def test_workers_end_when_their_learner_is_killed(tmp_path, late):
             prepare(closing, worker_id)
 
         engine._prepare_worker = prepare_worker
-        loader = engine.OnPolicyLoader(toy.Agent, nn.Linear(3, 3), 4, 0.9, seed=0, num_workers=2, make_env=toy.RandomEnv)
+        loader = engine.OnPolicyLoader(
+            toy.Agent, nn.Linear(3, 3), 4, 0.9, seed=0, num_workers=2, make_env=toy.RandomEnv
+        )
         next(iter(loader))
         Path("pids").write_text(" ".join(map(str, toy.child_processes())))
         Path("ready").touch()
