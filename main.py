@@ -8,6 +8,11 @@ Each command imports the packages that it works with by itself: some take second
 answer to wrong use should wait for them.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command begins: no traceback of half-loaded packages
+
 import contextlib
 import json
 import math

@@ -21,7 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import atheris
+try:
+    import atheris
+except ImportError:
+    sys.exit("files are fuzzed by Atheris, which has no package for this machine or is not installed yet: make fuzz")
 import nbformat.v4
 import numpy as np
 import torch

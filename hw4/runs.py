@@ -38,30 +38,26 @@ def latest_of(checkpoints_file: str | Path) -> Path:
     return path.with_stem(f"{path.stem}_latest")
 
 
-def newest(files: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint with the most episodes, the first of equals, and where it is; None if there is none.
+def whole(files: Iterable[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """The checkpoints that are there, each with its file: most episodes first, and of equals in the order of the files.
 
     A damaged one is passed over where another is whole.
 
     :raises ValueError: if all that are there are damaged.
     """
-    found: list[tuple[int, Path, dict[str, Any]]] = []
+    found: list[tuple[Path, dict[str, Any]]] = []
     damage: ValueError | None = None
     for file in files:
         if file.exists():
             try:
-                checkpoint = load_checkpoint(file)
-                found.append((episodes_of(checkpoint), file, checkpoint))
+                found.append((file, load_checkpoint(file)))
             except ValueError as error:
                 damage = error
-    if not found:
-        if damage is not None:
-            raise ValueError(f"{damage}. To begin anew, put it aside by --restart") from None
-        return None
+    if damage is not None and not found:
+        raise ValueError(f"{damage}. To begin anew, put it aside by --restart") from None
     if damage is not None:
         say(f"=== {damage}. The run goes on from another file.")
-    _, file, checkpoint = max(found, key=lambda entry: entry[0])
-    return file, checkpoint
+    return sorted(found, key=lambda entry: -episodes_of(entry[1]))
 
 
 def run_in(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:

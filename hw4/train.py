@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cs236781.files import check_file_writable, lock_outputs
+from cs236781.files import lock_outputs
 from hw4 import runs
 from hw4.contents import plain_dict
 from hw4.files import PathLike
@@ -99,8 +99,6 @@ def train_rl(
     max_episodes, running_mean_len = int(max_episodes), int(running_mean_len)  # NumPy's numbers, too
     learner_device = choose_device(device) if isinstance(device, str) else device
     best = None if checkpoints_file is None else Path(checkpoints_file)
-    if best is not None:
-        check_file_writable(best)
     latest = Path(latest_file) if latest_file is not None else None if best is None else runs.latest_of(best)
     files = tuple(file for file in (latest, best) if file is not None)
     if files:  # what no file can hold is not found at the end
@@ -115,57 +113,36 @@ def train_rl(
             if problem:
                 runs.say(f"=== The run is played again, for its best checkpoint: {problem}")
                 restart, start = True, None
-        seed = run["seed"]
         num_workers = min(default_num_workers(), hp["batch_size"]) if num_workers is None else int(num_workers)
-        print(f"hyperparams: {hp}, seed: {seed}")
-
+        print(f"hyperparams: {hp}, seed: {run['seed']}")
         if make_env is None:
             make_env = partial(make_fast_env, action_repeat=hp.get("action_repeat", 1))
-        env = make_env()
-        acting_net = _shared_network(net_type, env, hp, seed)
-        on_cpu = learner_device == torch.device("cpu")
-        p_net = acting_net if on_cpu else copy.deepcopy(acting_net).to(learner_device)
-        optimizer = make_optimizer(p_net, hp)
-
-        # A network may have dropout. torch.manual_seed sets every device's generator, and takes long to find them.
-        seed_learner = torch.default_generator.manual_seed if learner_device.type == "cpu" else torch.manual_seed
-
-        def before_batch(episodes: int) -> None:
-            set_schedules(episodes / max_episodes)
-            seed_learner(episode_seed(seed, episodes))
-            if p_net is not acting_net:
-                sync_policy(p_net, acting_net)
-
-        loader = OnPolicyLoader(
-            agent_type,
-            acting_net,
-            hp["batch_size"],
-            hp["gamma"],
-            seed=seed,
-            num_workers=num_workers,
-            make_env=make_env,
-            before_batch=before_batch,
+        trainer, loader = _make_trainer(
+            agent_type, net_type, loss_fns, run, make_env=make_env, device=learner_device, num_workers=num_workers
         )
-        set_schedules = make_schedule(optimizer, loss_fns, loader, hp)
-        trainer = PolicyTrainer(p_net, optimizer, loss_fns, loader, checkpoints_file)
-        env_name = env.spec.id if env.spec else None
-        trainer.checkpoint_info = {"net_type": net_type.__name__, "hp": hp, "env_name": env_name, "seed": seed}
-        trainer.checkpoint_info |= {"run": run, "finished": False}
+        trainer.checkpoint_file = best
         saver = runs.Saver(trainer, latest, post_batch_fn)
         finished = False
         failure: Exception | None = None
         if start is not None:
-            loader.next_episode = trainer.resume(start[0])
-            finished = start[1].get("finished", False)
-            said = "is finished already" if finished else "goes on"
-            print(f"=== This run {said}, after {loader.next_episode} episodes: {start[0]}")
+            try:
+                loader.next_episode = trainer.resume(start[0])
+            except ValueError as error:  # the network's code has changed since
+                if not other_runs_aside:
+                    raise
+                runs.say(f"=== {error}")
+                restart = True
+            else:
+                finished = start[1].get("finished", False)
+                said = "is finished already" if finished else "goes on"
+                print(f"=== This run {said}, after {loader.next_episode} episodes: {start[0]}")
         if restart:  # now that nothing is left to be refused
             runs.set_aside(*files)
         if on_begin is not None:
             on_begin()
         try:
             if not finished:
-                with loader, torch_threads(learner_threads(p_net)), torch.random.fork_rng(devices=[]):
+                with loader, torch_threads(learner_threads(trainer.model)), torch.random.fork_rng(devices=[]):
                     trainer.train(target_reward, running_mean_len, max_episodes, saver.after_batch)
                 finished = True
                 saver.save(finished=True)
@@ -180,7 +157,7 @@ def train_rl(
             failure = error
         training_data = {**trainer.training_data, "run": {**run, "finished": finished}}
         if not isinstance(failure, FloatingPointError):
-            states = p_net.state_dict().items()
+            states = trainer.model.state_dict().items()
             training_data["model_state"] = {name: tensor.detach().cpu().clone() for name, tensor in states}
     if not finished and on_interrupt is not None:
         try:
@@ -195,6 +172,53 @@ def train_rl(
     return training_data
 
 
+def _make_trainer(
+    agent_type: type[PolicyAgent],
+    net_type: type[PolicyNet],
+    loss_fns: Sequence[nn.Module],
+    run: dict[str, Any],
+    *,
+    make_env: Callable[[], gym.Env],
+    device: torch.device,
+    num_workers: int,
+) -> tuple[PolicyTrainer, OnPolicyLoader]:
+    """What a run trains with, and the loader that its batches come from.
+
+    :param run: what the run is, as `runs.run_of` says it.
+    """
+    hp, seed, max_episodes = run["hp"], run["seed"], run["max_episodes"]
+    env = make_env()
+    acting_net = _shared_network(net_type, env, hp, seed)
+    p_net = acting_net if device == torch.device("cpu") else copy.deepcopy(acting_net).to(device)
+    optimizer = make_optimizer(p_net, hp)
+
+    # A network may have dropout. torch.manual_seed sets every device's generator, and takes long to find them.
+    seed_learner = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
+
+    def before_batch(episodes: int) -> None:
+        set_schedules(episodes / max_episodes)
+        seed_learner(episode_seed(seed, episodes))
+        if p_net is not acting_net:
+            sync_policy(p_net, acting_net)
+
+    loader = OnPolicyLoader(
+        agent_type,
+        acting_net,
+        hp["batch_size"],
+        hp["gamma"],
+        seed=seed,
+        num_workers=num_workers,
+        make_env=make_env,
+        before_batch=before_batch,
+    )
+    set_schedules = make_schedule(optimizer, loss_fns, loader, hp)
+    trainer = PolicyTrainer(p_net, optimizer, loss_fns, loader)
+    env_name = env.spec.id if env.spec else None
+    trainer.checkpoint_info = {"net_type": net_type.__name__, "hp": hp, "env_name": env_name, "seed": seed}
+    trainer.checkpoint_info |= {"run": run, "finished": False}
+    return trainer, loader
+
+
 def _run_and_start(
     files: Sequence[Path], wanted: Callable[[int], dict[str, Any]], seed: int | None, other_runs_aside: bool
 ) -> tuple[dict[str, Any], tuple[Path, dict[str, Any]] | None]:
@@ -205,12 +229,12 @@ def _run_and_start(
     """
     drawn = int(np.random.SeedSequence().generate_state(1)[0])
     try:
-        start = runs.newest(files)
-        found = {} if start is None else runs.run_in(start[1])
+        checkpoints = runs.whole(files)
+        found = runs.run_in(checkpoints[0][1]) if checkpoints else {}
         run = wanted(int(found.get("seed", drawn) if seed is None else seed))
-        if start is not None:
-            runs.check_same(found, run, start[0])
-        return run, start
+        for file, checkpoint in checkpoints:  # also one that it does not go on from: it would be written over
+            runs.check_same(runs.run_in(checkpoint), run, file)
+        return run, checkpoints[0] if checkpoints else None
     except ValueError as error:
         if not other_runs_aside:
             raise

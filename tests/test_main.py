@@ -547,6 +547,14 @@ def test_jupyter_lab_script_starts_from_anywhere(tmp_path):
     assert result.stdout.startswith("4.")
 
 
+def test_ctrl_c_while_packages_are_loaded_shows_no_traceback(tmp_path):
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [sys.executable, ROOT / "main.py", "--help"]
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
 @pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
 def test_a_signal_at_the_interpreters_end_shows_no_traceback(sent):
     """Libraries clean up then, and what the handler raised in that was printed."""

@@ -376,8 +376,11 @@ def load_runs(filename: PathLike) -> list[dict[str, Any]]:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    record = read_json(path, RECORD)
-    _check_curves(record, path)
+    try:
+        record = read_json(path, RECORD)
+        _check_curves(record, path)
+    except ValueError as error:
+        raise ValueError(f"{error}. Remove it, and the run is trained anew") from None
     return record
 
 

@@ -296,6 +296,20 @@ class TestRunOrLoad:
         assert same_training(run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT)["vpg"], train_config("vpg", **SHORT))
         assert (tmp_path / ".exp_vpg_before1.dat").read_bytes() == b"half"
 
+    def test_the_state_of_a_network_that_has_changed_is_kept_aside(self, tmp_path, monkeypatch, capsys):
+        with pytest.raises(KeyboardInterrupt):
+            run_or_load(tmp_path / "exp.dat", ["vpg"], post_batch_fn=InterruptAt(0), **SHORT)
+
+        class Changed(PolicyNet):
+            def __init__(self, *args, hidden_layers, **hp):
+                super().__init__(*args, hidden_layers=[*hidden_layers, 3], **hp)
+
+        monkeypatch.setattr(experiments, "PolicyNet", Changed)
+        results = run_or_load(tmp_path / "exp.dat", ["vpg"], **SHORT)
+        assert same_training(results["vpg"], train_config("vpg", **SHORT))
+        assert load_checkpoint(tmp_path / ".exp_vpg_before1.dat")["training_data"]["episode_num"] == [3]
+        assert "does not fit this network" in capsys.readouterr().err
+
     def test_a_target_that_is_reached_is_no_interruption(self, tmp_path):
         results = run_or_load(tmp_path / "exp.dat", ["vpg"], target_reward=-1e9, running_mean_len=3, **SHORT)
         assert results["vpg"]["episode_num"] == [3]

@@ -308,6 +308,18 @@ class TestResume:
             short_training(name, **{"checkpoints_file": file, "post_batch_fn": pytest.fail, **change})
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
+    def test_the_best_of_another_run_is_not_written_over(self, tmp_path):
+        """The latest state is newer, and of the run that is wanted."""
+        file, other = tmp_path / "c.dat", tmp_path / "other.dat"
+        short_training(checkpoints_file=other, seed=2, max_episodes=6)
+        short_training(checkpoints_file=file)
+        file.write_bytes(other.read_bytes())
+        with pytest.raises(
+            ValueError, match=r"c\.dat is of another run: seed is 2 there, and 1 here; max_episodes is 6"
+        ):
+            short_training(checkpoints_file=file, post_batch_fn=pytest.fail)
+        assert file.read_bytes() == other.read_bytes()
+
     def test_another_version_of_a_package_is_another_run(self, tmp_path, monkeypatch):
         file = tmp_path / "c.dat"
         short_training(checkpoints_file=file)

@@ -174,7 +174,7 @@ class TestFile:
         folder = tmp_path / "new.json.runs"
         folder.mkdir()
         (folder / f"{NAMED['name']}.json").write_text(json.dumps({**NAMED, **change}))
-        with pytest.raises(ValueError, match=r"aac-1-0123456789ab\.json is damaged"):
+        with pytest.raises(ValueError, match=r"aac-1-0123456789ab\.json is damaged.* Remove it, and the run is"):
             sweep(runs_of(["aac"], [2]), tmp_path / "new.json")
 
     def test_refuses_two_records_of_one_name(self, tmp_path):
