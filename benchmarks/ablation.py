@@ -23,7 +23,8 @@ PIECES: tuple[tuple[str, ...], ...] = (
     ("initial_logits=[0.0, 0.0, 0.0, 0.0]",),
     ("orthogonal=False",),
     ("activation=relu",),
-    ("gamma=0.985", "orthogonal=False", "activation=relu"),  # the three that look least needed, at once
+    ("gamma=0.985", "activation=relu"),  # the pieces that look least needed, at once
+    ("gamma=0.985", "orthogonal=False", "activation=relu"),
 )
 PIECE_OF_AAC = ("value_scale=1.0",)
 
