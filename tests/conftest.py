@@ -45,9 +45,12 @@ sys.modules[checker.__name__] = checker
 install_import_hook("hw4", f"{checker.__name__}.check")
 matplotlib.use("Agg")
 
-# A shell's background job starts with Ctrl-C ignored, and so would all that the tests start.
+# A shell's background job starts with Ctrl-C ignored, and one under nohup with a hang-up ignored. So would all programs
+# that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)  # what this process handles, a program that it starts does not
 
 torch.set_num_threads(1)
 
@@ -56,6 +59,11 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 ASSETS = Path(__file__).parent / "assets"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of tests/ itself, which take long: otherwise one process ends with them, and one waits."""
+    items.sort(key=lambda item: len(item.path.parts))
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Other ways to write the exercises: right ones pass their tests, and wrong ones do not.
 
-Each row of assets/solutions writes one solution into a copy of hw4, in place of the project's own, and runs the tests
-of the exercises that it is of. Of the wrong ones only those that ask for it; test_known_mistakes has all.
+A row of assets/solutions is one solution, which is written into a copy of hw4 in place of the project's own. Then the
+tests of the exercises that it is of are run. Right ones are put together, as to run them takes seconds. Wrong ones are
+run alone, and only those that ask for it; test_known_mistakes has all.
 """
 
 import ast
@@ -36,11 +37,6 @@ def own_tests(solution):
     return list(dict.fromkeys(test for function in solution for test in EXERCISES[function].tests))
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right(name, tmp_path):
-    assert run(tmp_path, RIGHT[name], own_tests(RIGHT[name])) == []
-
-
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong(name, tmp_path):
     solution = {function: body for function, body in WRONG[name].items() if function in EXERCISES}
@@ -50,21 +46,22 @@ def test_wrong(name, tmp_path):
 
 
 def students():
-    """Right solutions put together to as few as there can be."""
+    """Right solutions put together to as few as there can be, and the names of each one's."""
     together = []
-    for solution in RIGHT.values():
-        student = next((student for student in together if student.keys().isdisjoint(solution)), None)
-        if student is None:
-            together.append(dict(solution))
-        else:
-            student |= solution
+    for name, solution in RIGHT.items():
+        names, student = next((one for one in together if one[1].keys().isdisjoint(solution)), ([], {}))
+        if not names:
+            together.append((names, student))
+        names.append(name)
+        student.update(solution)
     return together
 
 
-@pytest.mark.parametrize("solution", students(), ids=len)
-def test_right_ones_train_together(solution, tmp_path):
+@pytest.mark.parametrize(("names", "solution"), students())
+def test_right_ones_pass_and_train_together(names, solution, tmp_path):
     configurations = "tests/hw4/test_experiments.py::TestConfigurations::test_training_data"
-    assert run(tmp_path, solution, [configurations, "tests/hw4/test_training.py::TestLearns"]) == []
+    tests = dict.fromkeys([*own_tests(solution), configurations, "tests/hw4/test_training.py::TestLearns"])
+    assert run(tmp_path, solution, list(tests)) == [], names
 
 
 def with_body(source, function, body):
