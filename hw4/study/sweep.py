@@ -12,16 +12,12 @@ import contextlib
 import hashlib
 import itertools
 import math
-import multiprocessing as mp
 import os
 import re
 import shutil
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -46,9 +42,9 @@ from hw4.files import PathLike
 from hw4.hyperparams import NOT_PYTHON
 from hw4.rl_data import TrainBatch
 from hw4.rollout.loader import available_cpus
+from hw4.study import local, slurm
 from hw4.study.analysis import COUNT, LEFT_LEG, NUMBER, RIGHT_LEG
 from hw4.study.evaluation import evaluate
-from hw4.study.slurm import call_each
 from hw4.study.statistics import bootstrap_ci
 
 RUNNING_MEAN_LEN = 100  # episodes
@@ -290,9 +286,9 @@ def _sweep(
         folder.mkdir(parents=True, exist_ok=True)
         calls = [(run, folder.absolute()) for run in missing]
         if cluster == "slurm":
-            outcomes = call_each(run_one_into, calls, folder / SLURM, at_once=jobs, partition=partition)
+            outcomes = slurm.call_each(run_one_into, calls, folder / SLURM, at_once=jobs, partition=partition)
         else:
-            outcomes = call_each_here(run_one_into, calls, at_once=jobs)
+            outcomes = local.call_each(run_one_into, calls, at_once=jobs or available_cpus())
         failures = []
         with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", dynamic_ncols=True) as progress:
             for number, error in outcomes:
@@ -389,55 +385,3 @@ def _check_curves(record: Mapping[str, Any], filename: PathLike) -> None:
     lengths = {name: len(curve) for name, curve in record.get("curves", {}).items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{filename} is damaged: a record's curves are not of one length: {lengths}")
-
-
-def call_each_here(
-    function: Callable[..., None], arguments: Sequence[tuple[Any, ...]], *, at_once: int | None = None
-) -> Iterator[tuple[int, str | None]]:
-    """As `slurm.call_each`, in processes of this machine; one on each processor, where `at_once` is None."""
-    processes = min(at_once or available_cpus(), max(1, len(arguments)))
-    with _out_of_reach():  # this starts the one that cleans up
-        executor = ProcessPoolExecutor(processes, mp.get_context("spawn"), _end_with_parent)
-    try:
-        with _out_of_reach():  # and this the others
-            futures = {executor.submit(function, *these): number for number, these in enumerate(arguments)}
-            executor.submit(int)  # whoever watches the processes looks at them anew: the last came after its last look
-        for future in as_completed(futures):
-            error = future.exception()
-            yield futures[future], None if error is None else f"{type(error).__name__}: {error}"
-    except BaseException:  # Ctrl-C must not wait for runs that take minutes
-        for process in list(executor._processes.values()):
-            process.kill()
-        raise
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _out_of_reach() -> Iterator[None]:
-    """Start processes that Ctrl-C and a hang-up do not reach: the sweep answers these, and ends the processes.
-
-    One in the middle of its imports, or the one that multiprocessing cleans up with, would show a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_with_parent() -> None:
-    """Have this process end when the one that started it is gone, even by SIGKILL."""
-
-    def wait() -> None:
-        parent = mp.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-    if hasattr(signal, "pthread_sigmask"):  # by this signal the executor ends the others where one has died
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

@@ -40,7 +40,7 @@ def done(monkeypatch):
                 (folder / f"{run.name}.json").write_text(json.dumps(record))
             yield number, "ValueError: no luck" if run.seed == 13 else None
 
-    monkeypatch.setattr(sweep_module, "call_each_here", pretend)
+    monkeypatch.setattr(sweep_module.local, "call_each", pretend)
     return runs
 
 
@@ -199,14 +199,6 @@ class TestFile:
         for draw in (plots.plot_seeds, plots.plot_evaluations, plots.plot_fraction_reached):
             plots.save(draw(records), tmp_path / "x.png", dpi=20)
         plt.close("all")
-
-
-def test_a_process_that_is_killed_ends_the_others():
-    """As for want of memory. What each runs is a text."""
-    killed, long = "__import__('os').kill(__import__('os').getpid(), 9)", "__import__('time').sleep(1000)"
-    outcomes = dict(sweep_module.call_each_here(eval, [(long,), (killed,)], at_once=2))
-    assert outcomes.keys() == {0, 1}
-    assert all("BrokenProcessPool" in error for error in outcomes.values())
 
 
 class TestSweep:
